@@ -1,0 +1,68 @@
+"""What a technician may write about OPC UA in a line file or a template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+
+from gateway.core.options import DeviceOptions, LinkOptions, Options, Seconds, TagOptions, TemplateOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a tag is in an OPC UA server; the ``address`` of a core Tag."""
+
+    node: str  # nsu=<uri>;s=… · ns=<index>;s=… · i=…
+
+
+class OpcUaTag(TagOptions):
+    """One variable of an OPC UA server."""
+
+    node: str = Field(
+        min_length=3, max_length=4096, description="nsu=<namespace uri>;s=<identifier>, or i= g= b= in place of s="
+    )
+
+    def wire_address(self, device: DeviceOptions) -> Address:
+        """The node as written; it is resolved at every session."""
+        return Address(self.node)
+
+
+class OpcUaTemplate(TemplateOptions):
+    """config/templates/<name>.yaml of an OPC UA device."""
+
+    protocol: Literal["opcua"]
+    tags: tuple[OpcUaTag, ...] = Field(min_length=1)
+
+
+class OpcUaDevice(DeviceOptions):
+    """Variables of a server that belong to one instrument."""
+
+    mode: Literal["subscribe", "poll"] = Field(
+        "subscribe", description="subscribe: the server tells changes; poll: ask every period"
+    )
+    tags: tuple[OpcUaTag, ...] = ()
+
+
+class Security(Options):
+    """How the conversation is protected."""
+
+    policy: Literal["None", "Basic256Sha256"] = Field(
+        description="None must be said explicitly: anyone can then read and forge values"
+    )
+    mode: Literal["Sign", "SignAndEncrypt"] = "SignAndEncrypt"
+
+
+class OpcUa(LinkOptions):
+    """One OPC UA session."""
+
+    type: Literal["opcua"]
+    endpoint: Annotated[str, Field(pattern=r"^opc\.tcp://[^\s/]+")] = Field(description="opc.tcp://host:port/path")
+    security: Security = Field(description="{policy: Basic256Sha256, mode: SignAndEncrypt} or {policy: None}")
+    username: str = ""
+    password: SecretStr | None = None
+    password_file: str | None = Field(None, description="file that holds the password; read again when it changes")
+    timeout_s: Seconds = Field(4.0, description="longest time to wait for an answer")
+    session_timeout_s: Seconds = Field(60.0, description="how long the server keeps the session of a silent client")
+    devices: tuple[OpcUaDevice, ...] = Field(min_length=1)

@@ -1,0 +1,1 @@
+"""The durable store of batches on the box."""

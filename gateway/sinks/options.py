@@ -1,0 +1,68 @@
+"""What a technician may write about sinks in gateway.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, model_validator
+
+from gateway.core.options import Options, Seconds
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class Tls(Options):
+    """How the connection is protected. Verification cannot be switched off."""
+
+    ca_file: str | None = Field(
+        None, description="certificate authority that signed the server's certificate; default: the system's"
+    )
+    cert_file: str | None = Field(None, description="own certificate, where the server asks for one")
+    key_file: str | None = Field(None, description="key of the own certificate")
+
+
+class MqttOptions(Options):
+    """An MQTT broker."""
+
+    type: Literal["mqtt"]
+    host: str = Field(min_length=1)
+    port: Port = 1883
+    version: Literal["3.1.1", "5"] = Field("5", description="MQTT version")
+    client_id: str | None = Field(None, max_length=23, description="default: made from the gateway's name")
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: str | None = Field(None, description="file that holds the password; read again when it changes")
+    tls: Tls | None = Field(None, description="leave out for plaintext, {} for TLS with the system's authorities")
+    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
+    prefix: str = Field(
+        "pilot/v1", min_length=1, max_length=200, pattern=r"^[!-~]+$", description="first levels of every topic"
+    )
+    window: Annotated[int, Field(ge=1, le=100)] = Field(
+        100, description="messages on the way without an acknowledgement"
+    )
+    live_interval_s: Seconds = Field(1.0, description="shortest time between two live messages of a device")
+    timeout_s: Seconds = Field(10.0, description="longest time to wait for an acknowledgement")
+
+
+class InfluxDbOptions(Options):
+    """An InfluxDB 2.x, 3.x or 1.8+, through its v2 write API."""
+
+    type: Literal["influxdb"]
+    url: str = Field(pattern=r"^https?://\S+$", description="http://host:8086")
+    org: str = ""
+    bucket: str = Field(min_length=1)
+    token: SecretStr | None = None
+    token_file: str | None = Field(None, description="file that holds the token; read again when it changes")
+    measurement: str = Field("reading", min_length=1, max_length=200)
+    tls: Tls | None = None
+    max_values: Annotated[int, Field(ge=100, le=50_000)] = Field(10_000, description="most readings in one request")
+    linger_s: Annotated[float, Field(ge=0, le=60)] = Field(
+        0.2, description="how long to gather readings for one request"
+    )
+    timeout_s: Seconds = Field(10.0, description="longest time to wait for an answer")
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> InfluxDbOptions:
+        if self.token and self.token_file:
+            raise ValueError("give token or token_file, not both")
+        return self
