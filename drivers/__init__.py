@@ -6,7 +6,7 @@ and ``decode.py`` (pure), ``driver.py`` (I/O), ``simulator.py`` and ``README.md`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from drivers.modbus.options import ModbusTcp, ModbusTemplate
 from drivers.opcua.options import OpcUa, OpcUaTemplate
 from gateway.core.clock import Clock
-from gateway.core.contracts import Driver, Simulator
+from gateway.core.contracts import Driver, PlanRow, Simulator
 from gateway.core.model import Link
 from gateway.core.options import LinkOptions, TemplateOptions
 
@@ -28,6 +28,7 @@ class Protocol:
     template: type[TemplateOptions]
     driver: str  # module:class
     simulator: str  # module:class
+    plan: str  # module:function
 
     def make_driver(self, link: Link, clock: Clock) -> Driver:
         """A driver for the link; no I/O yet."""
@@ -39,6 +40,11 @@ class Protocol:
         simulator: Simulator = _load(self.simulator)(link)
         return simulator
 
+    def plan_of(self, link: Link) -> Sequence[PlanRow]:
+        """The requests that the link will make; pure."""
+        rows: Sequence[PlanRow] = _load(self.plan)(link)
+        return rows
+
 
 PROTOCOLS = (
     Protocol(
@@ -47,6 +53,7 @@ PROTOCOLS = (
         template=ModbusTemplate,
         driver="drivers.modbus.driver:ModbusDriver",
         simulator="drivers.modbus.simulator:ModbusSimulator",
+        plan="drivers.modbus.plan:describe",
     ),
     Protocol(
         name="opcua",
@@ -54,6 +61,7 @@ PROTOCOLS = (
         template=OpcUaTemplate,
         driver="drivers.opcua.driver:OpcUaDriver",
         simulator="drivers.opcua.simulator:OpcUaSimulator",
+        plan="drivers.opcua.plan:describe",
     ),
 )
 

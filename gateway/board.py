@@ -29,7 +29,6 @@ class BoardEntry:
     version: int = 0
     urgency: int = 0
     batches: dict[tuple[int, ...], Batch] = field(default_factory=dict)  # newest batch by the tags it holds
-    status: tuple[int, ...] | None = None  # of the newest batch, to see a change of quality
     newest: list[Newest] = field(default_factory=list)
     picked: int = 0  # the version that ``newest`` shows
 

@@ -55,6 +55,17 @@ class Driver(Protocol):
         """Let go of everything. Never raises, takes at most 2 s, may be called at any time and twice."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One request that a link will make again and again: what ``check`` prints."""
+
+    device: str
+    period_s: float
+    request: str  # for people: "FC4 0x0034-0x004B, 24 registers" · "subscribe 12 items"
+    tags: int  # how many tags it brings
+    seconds: float = 0.0  # the time it takes on a bus whose speed is known; 0: not known
+
+
 class Cursor(Protocol):
     """One reader of the journal, in order. Positions count records from 0 and never repeat."""
 
