@@ -1,0 +1,195 @@
+"""One task per link: connect, poll when due, listen, back off. A dead link or device harms nobody else.
+
+In: a driver. Out: scans, handed to ``intake``, and the states of link and devices.
+
+A loss of communication is itself a scan: one bad null per tag when it breaks, then silence until the device is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heapify, heapreplace
+from zlib import crc32
+
+from gateway.core.backoff import Backoff
+from gateway.core.clock import Clock
+from gateway.core.contracts import Driver
+from gateway.core.errors import DriverError, NoAnswer, Refused, Unavailable
+from gateway.core.model import Device, Group, Link, Scan
+from gateway.core.quality import Status, is_bad
+from gateway.health import LinkHealth, State
+
+log = logging.getLogger("gateway.acquire")
+
+SLOTS = 4  # links of one period are due in so many groups: few wake-ups, and not all at once
+MOST_WAIT_S = 8.0  # a device that comes back is seen within 10 s; a knock every 8 s costs nobody anything
+REFUSED_WAIT_S = 30.0  # only a person can mend it; do not fill the server's log meanwhile
+
+Intake = Callable[[Scan], None]
+SetState = Callable[[Device, State, str], None]
+
+
+@dataclass(slots=True)
+class _Unit:
+    """One device as its link sees it."""
+
+    device: Device
+    backoff: Backoff = field(default_factory=lambda: Backoff(most_s=MOST_WAIT_S))
+    retry_at: int = 0  # monotonic ns; silent until then
+    lost: bool = True  # has not answered yet, or no longer
+    told: bool = False  # that it is lost
+    bad: dict[tuple[int, ...], bool] = field(default_factory=dict)  # selection of tags → some of them are bad
+
+
+class LinkTask:
+    """Keeps one link going for ever."""
+
+    def __init__(
+        self, link: Link, driver: Driver, intake: Intake, set_state: SetState, health: LinkHealth, clock: Clock
+    ) -> None:
+        self._link = link
+        self._driver = driver
+        self._intake = intake
+        self._set_state = set_state
+        self._health = health
+        self._clock = clock
+        self._backoff = Backoff(most_s=MOST_WAIT_S)
+        self._units = {device.id: _Unit(device) for device in link.devices if device.enabled}
+
+    async def run(self) -> None:
+        """Until cancelled. Errors of the field end here; anything else is a bug and goes on up."""
+        self._switch_off()
+        try:
+            while self._units:
+                try:
+                    await self._converse()
+                except DriverError as error:
+                    self._broken(error)
+                    wait = self._backoff.next_s()
+                    if isinstance(error, Refused):
+                        wait = max(wait, REFUSED_WAIT_S)
+                    await self._clock.sleep_until(self._clock.monotonic_ns() + int(wait * 1e9))
+        finally:
+            await self._driver.close()
+
+    async def _converse(self) -> None:
+        """Connect, then poll and listen side by side until the link breaks."""
+        await self._driver.connect()
+        self._health.connects += 1
+        for unit in self._units.values():
+            unit.retry_at = 0
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._poll(self._driver.polled), name=f"poll {self._link.id}")
+                if self._driver.pushed:
+                    tasks.create_task(self._driver.listen(self._hear), name=f"listen {self._link.id}")
+        except BaseExceptionGroup as group:
+            expected, bugs = group.split(DriverError)
+            if bugs or expected is None:
+                raise
+            raise expected.exceptions[0] from None
+        raise Unavailable(f"{self._link.id}: nothing is left to read on this link")
+
+    # ------------------------------------------------------------------------------------------------- polling
+
+    async def _poll(self, groups: tuple[Group, ...]) -> None:
+        """Read every group at its own period, on a grid of the monotonic clock: no drift, no piling up."""
+        now = self._clock.monotonic_ns()
+        schedule = [(now, number, group) for number, group in enumerate(groups) if group.device.id in self._units]
+        heapify(schedule)
+        while schedule:
+            due, number, group = schedule[0]
+            await self._clock.sleep_until(due)
+            unit = self._units[group.device.id]
+            if unit.retry_at <= self._clock.monotonic_ns():
+                await self._read(group, unit)
+            following = self._next_due(due, group.period_ns)
+            now = self._clock.monotonic_ns()
+            if following < now:
+                overdue = following
+                following = self._next_due(now, group.period_ns)
+                self._health.overruns += (following - overdue) // group.period_ns
+            heapreplace(schedule, (following, number, group))
+
+    def _next_due(self, after: int, period: int) -> int:
+        offset = period * (crc32(self._link.id.encode()) % SLOTS) // SLOTS
+        return ((after - offset) // period + 1) * period + offset
+
+    async def _read(self, group: Group, unit: _Unit) -> None:
+        try:
+            scan = await self._driver.read(group)
+        except NoAnswer as error:
+            self._health.silent += 1
+            self._lose(unit, Status.BAD_COMMUNICATION_ERROR, str(error))
+            unit.retry_at = self._clock.monotonic_ns() + int(unit.backoff.next_s() * 1e9)
+            self._judge()
+        else:
+            self._hear(scan)
+
+    # --------------------------------------------------------------------------------------------------- states
+
+    def _hear(self, scan: Scan) -> None:
+        """A device said something."""
+        unit = self._units[scan.device.id]
+        self._health.scans += 1
+        self._health.readings += len(scan.index)
+        self._intake(scan)
+        bad = scan.status is not None and any(map(is_bad, scan.status))
+        if unit.lost or unit.bad.get(scan.index, False) != bad:
+            self._find(unit, scan, bad)
+
+    def _find(self, unit: _Unit, scan: Scan, bad: bool) -> None:
+        if unit.lost:
+            unit.lost = False
+            unit.backoff.reset()
+            self._backoff.reset()
+            if unit.told:
+                log.warning("%s answers again", unit.device.path, extra={"device": unit.device.path})
+                unit.told = False
+        if len(unit.bad) > 256:  # selections change with every notification where devices report by exception
+            unit.bad.clear()
+        unit.bad[scan.index] = bad
+        if any(unit.bad.values()):
+            self._set_state(unit.device, State.DEGRADED, "some tags are bad")
+        else:
+            self._set_state(unit.device, State.ONLINE, "")
+        self._judge()
+
+    def _lose(self, unit: _Unit, status: Status, error: str) -> None:
+        """The device is gone: say so once, with one bad null per tag."""
+        self._set_state(unit.device, State.OFFLINE, error)
+        if unit.lost and unit.told:
+            return
+        unit.lost = unit.told = True
+        unit.bad.clear()
+        log.warning("%s: %s", unit.device.path, error, extra={"device": unit.device.path})
+        self._intake(self._blank(unit.device, status))
+
+    def _broken(self, error: DriverError) -> None:
+        """The link is gone, and every device on it."""
+        self._health.failures += 1
+        for unit in self._units.values():
+            self._lose(unit, Status.BAD_NO_COMMUNICATION, str(error))
+        self._judge(str(error))
+
+    def _judge(self, error: str = "") -> None:
+        """The state of the link follows from those of its devices."""
+        lost = [unit.device.id for unit in self._units.values() if unit.lost]
+        state = State.ONLINE if not lost else State.OFFLINE if len(lost) == len(self._units) else State.DEGRADED
+        if state is not self._health.state:
+            self._health.since_ns = self._clock.time_ns()
+        self._health.state = state
+        self._health.error = error or (f"no answer from {', '.join(lost)}" if lost else "")
+
+    def _switch_off(self) -> None:
+        for device in self._link.devices:
+            if not device.enabled:
+                self._set_state(device, State.OFFLINE, "switched off in the configuration")
+                self._intake(self._blank(device, Status.BAD_OUT_OF_SERVICE))
+
+    def _blank(self, device: Device, status: Status) -> Scan:
+        now, count = self._clock.time_ns(), len(device.tags)
+        return Scan(device, tuple(range(count)), (None,) * count, (status,) * count, now, now)
