@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.support.processes import ROOT, ProcessFailed, descendants, free_ports, program, run_process, run_to_end
+from tests.support.processes import ProcessFailed, descendants, free_ports, program, run_process, run_to_end
 
 pytest_plugins = ["pytester"]
 
@@ -115,9 +115,10 @@ def test_end():
 
 
 def test_what_is_left_behind_fails_the_test(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nasyncio_mode=auto\nasyncio_default_fixture_loop_scope=function")
     pytester.makeconftest("from tests.conftest import *")
     pytester.makepyfile(LEAVERS)
-    result = pytester.runpytest_inprocess("-c", str(ROOT / "pyproject.toml"), f"--rootdir={pytester.path}")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=5, errors=3)
     result.stdout.fnmatch_lines_random(
         ["*left behind: task forgotten*", "*left behind: process * (sleep 1000*", "*left behind: listening socket *"]
