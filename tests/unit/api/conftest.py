@@ -1,0 +1,164 @@
+"""A gateway's insides as the API sees them, at rest: one link, two devices, one sink."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from gateway.api import make_api
+from gateway.board import LiveBoard
+from gateway.core.contracts import Cursor, JournalStats
+from gateway.core.model import Batch, Column, Device, Kind, Link, Shape, Source, Tag, Value
+from gateway.core.text import render
+from gateway.health import Health, LinkHealth, SinkHealth, State
+
+NOW_NS = 1_763_800_000_500_000_000
+THEN_NS = NOW_NS - 500_000_000
+
+
+NUMBERS = JournalStats(
+    accepted_records=43,
+    accepted_readings=430,
+    bytes=8192,
+    max_bytes=1 << 30,
+    oldest_time_ns=NOW_NS - 60_000_000_000,
+    dropped_records={"mqtt": 2},
+    dropped_readings={"mqtt": 20},
+    lost_records=1,
+    lost_readings=10,
+    error="",
+)
+
+
+class FixedClock:
+    """A clock that stands."""
+
+    def time_ns(self) -> int:
+        return NOW_NS
+
+    def monotonic_ns(self) -> int:
+        return 0
+
+    async def sleep_until(self, monotonic_ns: int) -> None:
+        raise AssertionError("the API does not wait")
+
+
+@dataclass
+class FakeCursor:
+    """A cursor nobody moves."""
+
+    position: int = 40
+    pending: int = 3
+
+    async def take(self, records: int, readings: int) -> Sequence[Batch]:
+        raise AssertionError("the API does not take records")
+
+    def commit(self, count: int, dead: Sequence[tuple[Batch, str]] = ()) -> None:
+        raise AssertionError("the API does not move cursors")
+
+
+@dataclass
+class FakeJournal:
+    """The numbers of a journal."""
+
+    numbers: JournalStats = NUMBERS
+
+    def stats(self) -> JournalStats:
+        return self.numbers
+
+    def fail(self, error: str) -> None:
+        self.numbers = replace(self.numbers, error=error)
+
+    def cursor(self, name: str) -> Cursor:
+        assert name == "mqtt", f"the API asked for a cursor that no sink has: {name}"
+        return FakeCursor()
+
+    async def open(self) -> None: ...
+    def append(self, batch: Batch) -> None: ...
+    async def flush(self) -> None: ...
+    def retain(self, names: Sequence[str]) -> None: ...
+    async def close(self) -> None: ...
+
+
+def _device(name: str, address: int) -> Device:
+    return Device(
+        site="wuxi",
+        line="pl1",
+        id=name,
+        tags=(
+            Tag("temperature", Kind.FLOAT, None, unit="Cel", low=0, high=250, names={"zh": "温度"}),
+            Tag("counter", Kind.INT, None),
+        ),
+        options=SimpleNamespace(address=address),
+        area="hall-2",
+    )
+
+
+@dataclass
+class Insides:
+    """What the API is made from."""
+
+    devices: tuple[Device, ...] = (_device("jacket", 2), _device("reactor", 3))
+    journal: FakeJournal = field(default_factory=FakeJournal)
+    health: Health = field(init=False)
+    board: LiveBoard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.board = LiveBoard(self.devices)
+        self.health = Health(
+            gateway="gw1",
+            boot="9f3a11c2",
+            version="1.2.3",
+            started_ns=NOW_NS - 90_000_000_000,
+            links={"bus": LinkHealth("bus", "modbus-tcp", State.ONLINE, THEN_NS, connects=1, scans=5, readings=10)},
+            sinks={
+                "mqtt": SinkHealth(
+                    "mqtt", "mqtt", State.ONLINE, delivered_records=40, delivered_readings=400, dead_records=1
+                )
+            },
+        )
+
+    def put(self, device: Device, values: tuple[Value, ...], status: tuple[int, ...] | None = None) -> None:
+        source = Source("wuxi", "pl1", device.id, tuple(Column(t.name, t.kind, t.unit) for t in device.tags))
+        self.board.put(
+            device,
+            Batch(
+                shape=Shape(source, (0, 1)),
+                values=values,
+                text=render(values),
+                status=status,
+                time_ns=THEN_NS,
+                received_ns=THEN_NS,
+                seq=0,
+                boot="9f3a11c2",
+            ),
+        )
+
+    def client(self, token: str | None = None, address: str = "127.0.0.1") -> httpx.AsyncClient:
+        link = Link("bus", "modbus-tcp", self.devices, SimpleNamespace(host="10.0.0.7", port=502))
+        app = make_api(
+            self.board,
+            self.health,
+            self.journal,
+            token=token,
+            links=(link,),
+            plaintext=("link bus: Modbus TCP is not encrypted",),
+            clock=FixedClock(),
+        )
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 50_000))
+        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
+
+
+@pytest.fixture
+def insides() -> Insides:
+    return Insides()
+
+
+@pytest.fixture
+async def api(insides: Insides) -> AsyncIterator[httpx.AsyncClient]:
+    async with insides.client() as client:
+        yield client
