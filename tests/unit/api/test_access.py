@@ -6,13 +6,13 @@ import pytest
 
 from .conftest import Insides
 
-TOKEN = "s3cret-token"
+RIGHT = "s3cret-token"
 PROTECTED = ("/readyz", "/metrics", "/api/v1/live", "/api/v1/devices", "/api/v1/status", "/nothing")
 
 
 @pytest.mark.parametrize("path", PROTECTED)
 async def test_with_a_token_everything_but_healthz_needs_it(insides: Insides, path: str) -> None:
-    async with insides.client(token=TOKEN, address="10.0.0.9") as api:
+    async with insides.client(token=RIGHT, address="10.0.0.9") as api:
         bare = await api.get(path)
         assert (bare.status_code, bare.headers["www-authenticate"]) == (401, "Bearer")
         assert "Bearer" in bare.json()["error"]
@@ -31,7 +31,7 @@ async def test_with_a_token_everything_but_healthz_needs_it(insides: Insides, pa
 
 
 async def test_the_token_is_not_echoed(insides: Insides) -> None:
-    async with insides.client(token=TOKEN) as api:
+    async with insides.client(token=RIGHT) as api:
         answer = await api.get("/api/v1/live", headers={"authorization": "Bearer guessed-value"})
         assert b"s3cret" not in answer.content
         assert b"guessed" not in answer.content
