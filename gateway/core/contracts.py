@@ -5,7 +5,7 @@ one test class in ``tests/contract/`` that every implementation inherits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from gateway.core.model import Batch, Device, Group, Scan, Value
@@ -91,6 +91,34 @@ class Cursor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """So many records, and so many readings in them."""
+
+    records: int = 0
+    readings: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.records + other.records, self.readings + other.readings)
+
+    def __sub__(self, other: Count) -> Count:
+        return Count(self.records - other.records, self.readings - other.readings)
+
+
+@dataclass(frozen=True, slots=True)
+class CursorStats:
+    """What became of every record since the cursor was made.
+
+    Conservation, at every moment and exactly: ``accepted == delivered + pending + dropped + dead``.
+    """
+
+    accepted: Count
+    delivered: Count
+    pending: Count
+    dropped: Count  # gone before they were delivered: the journal was full, or they were damaged
+    dead: Count  # refused for good, kept as dead letters
+
+
+@dataclass(frozen=True, slots=True)
 class JournalStats:
     """What the journal holds and what became of what it took; counts since the journal was made."""
 
@@ -104,6 +132,8 @@ class JournalStats:
     lost_records: int  # never accepted: appended while the journal could not write
     lost_readings: int
     error: str  # what is wrong with it, empty when nothing is
+    cursors: Mapping[str, CursorStats] = field(default_factory=dict)
+    commits: int = 0  # group commits since it was opened
 
 
 class Journal(Protocol):
