@@ -97,8 +97,8 @@ class LinkTask:
 
     async def _poll(self, groups: tuple[Group, ...]) -> None:
         """Read every group at its own period, on a grid of the monotonic clock: no drift, no piling up."""
-        now = self._clock.monotonic_ns()
-        schedule = [(now, number, group) for number, group in enumerate(groups) if group.device.id in self._units]
+        start = self._clock.monotonic_ns()
+        schedule = [(start, number, group) for number, group in enumerate(groups) if group.device.id in self._units]
         heapify(schedule)
         while schedule:
             due, number, group = schedule[0]
@@ -106,12 +106,12 @@ class LinkTask:
             unit = self._units[group.device.id]
             if unit.retry_at <= self._clock.monotonic_ns():
                 await self._read(group, unit)
-            following = self._next_due(due, group.period_ns)
-            now = self._clock.monotonic_ns()
+            following, now = self._next_due(due, group.period_ns), self._clock.monotonic_ns()
             if following < now:
-                overdue = following
+                missed = following
                 following = self._next_due(now, group.period_ns)
-                self._health.overruns += (following - overdue) // group.period_ns
+                if due != start:  # the first poll comes at once, off the grid
+                    self._health.overruns += (following - missed) // group.period_ns
             heapreplace(schedule, (following, number, group))
 
     def _next_due(self, after: int, period: int) -> int:

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from gateway.acquire import LinkTask
+from gateway.core.errors import NoAnswer, Refused, Unavailable
+from gateway.core.model import Device, Link, Scan, groups
+from gateway.core.quality import Status
+from gateway.health import LinkHealth, State
+from tests.support.clock import FakeClock, settle
+from tests.support.devices import device, tag
+from tests.support.driver import FakeDriver
+
+METER = device(tag("power", period_ns=1_000_000_000), id="meter")
+JACKET = device(tag("temperature", period_ns=1_000_000_000), id="jacket")
+
+
+class Bench:
+    """One link task, with everything it reports."""
+
+    def __init__(self, *devices: Device) -> None:
+        self.clock = FakeClock()
+        self.link = Link("bus", "fake", devices)
+        self.driver = FakeDriver(self.link, self.clock)
+        self.health = LinkHealth("bus", "fake")
+        self.scans: list[Scan] = []
+        self.states: dict[str, tuple[State, str]] = {}
+        self.task = LinkTask(self.link, self.driver, self.scans.append, self._set_state, self.health, self.clock)
+
+    def _set_state(self, of: Device, state: State, error: str) -> None:
+        self.states[of.id] = (state, error)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Bench]:
+        running = asyncio.create_task(self.task.run())
+        await settle()
+        try:
+            yield self
+        finally:
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    def values(self, of: Device) -> list[float | None]:
+        return [scan.values[0] for scan in self.scans if scan.device is of]  # type: ignore[misc]
+
+    def read_times(self, of: Device) -> list[int]:
+        return [at for id_, at in self.driver.reads if id_ == of.id]
+
+
+async def test_the_first_value_comes_at_once_and_then_on_a_grid_without_drift() -> None:
+    bench = Bench(METER)
+    bench.driver.takes_s["meter"] = 0.3
+    async with bench.running():
+        await bench.clock.advance(10)
+    first, *later = bench.read_times(METER)
+    assert first == 1_000_000_000
+    assert {b - a for a, b in pairwise(later)} == {1_000_000_000}
+    assert bench.health.overruns == 0
+    assert bench.states["meter"] == (State.ONLINE, "")
+
+
+async def test_a_device_slower_than_its_period_is_counted_and_never_piles_up() -> None:
+    bench = Bench(METER)
+    bench.driver.takes_s["meter"] = 2.5
+    async with bench.running():
+        await bench.clock.advance(30)
+    starts = bench.read_times(METER)
+    assert all(b - a >= 2_500_000_000 for a, b in pairwise(starts))
+    assert len(starts) + bench.health.overruns == pytest.approx(31, abs=3)
+    assert bench.health.overruns >= 18
+
+
+async def test_periods_of_one_device_are_kept_apart() -> None:
+    both = device(tag("fast", period_ns=500_000_000), tag("slow", period_ns=5_000_000_000))
+    bench = Bench(both)
+    async with bench.running():
+        await bench.clock.advance(20)
+    counts = [sum(scan.index == group.index for scan in bench.scans) for group in groups(both)]
+    assert counts == [pytest.approx(41, abs=1), pytest.approx(5, abs=1)]
+
+
+async def test_a_silent_device_turns_bad_once_and_the_others_keep_their_pace(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(METER, JACKET)
+    async with bench.running():
+        await bench.clock.advance(5)
+        bench.driver.silent.add("jacket")
+        bench.scans.clear()
+        with caplog.at_level(logging.WARNING):
+            await bench.clock.advance(60)
+    assert bench.values(JACKET) == [None]
+    assert [scan.status for scan in bench.scans if scan.device is JACKET] == [(Status.BAD_COMMUNICATION_ERROR,)]
+    assert len(bench.values(METER)) == 60
+    assert bench.states["jacket"] == (State.OFFLINE, "jacket does not answer")
+    assert bench.health.state is State.DEGRADED
+    assert [record.getMessage() for record in caplog.records] == ["wuxi/pl1/jacket: jacket does not answer"]
+    assert bench.health.silent < 15  # it is knocked at ever more rarely
+
+
+async def test_a_device_that_comes_back_is_seen_within_ten_seconds() -> None:
+    bench = Bench(METER, JACKET)
+    bench.driver.silent.add("jacket")
+    async with bench.running():
+        await bench.clock.advance(600)
+        bench.driver.silent.clear()
+        bench.scans.clear()
+        await bench.clock.advance(10)
+        assert bench.states["jacket"] == (State.ONLINE, "")
+        assert bench.values(JACKET)
+        assert bench.health.state is State.ONLINE
+
+
+async def test_a_dead_link_turns_every_device_bad_once_and_is_tried_again() -> None:
+    bench = Bench(METER, JACKET)
+    async with bench.running():
+        await bench.clock.advance(3)
+        bench.scans.clear()
+        bench.driver.link_error = Unavailable("nothing listens there")
+        await bench.clock.advance(60)
+        assert [(scan.device.id, scan.status) for scan in bench.scans] == [
+            ("meter", (Status.BAD_NO_COMMUNICATION,)),
+            ("jacket", (Status.BAD_NO_COMMUNICATION,)),
+        ]
+        assert (bench.health.state, bench.health.error) == (State.OFFLINE, "nothing listens there")
+        bench.driver.link_error = None
+        await bench.clock.advance(10)
+        assert bench.health.state is State.ONLINE
+        assert bench.health.error == ""
+
+
+async def test_a_device_absent_at_start_is_bad_once() -> None:
+    bench = Bench(METER)
+    bench.driver.link_error = Unavailable("nothing listens there")
+    async with bench.running():
+        await bench.clock.advance(300)
+    assert bench.values(METER) == [None]
+    waits = [b - a for a, b in pairwise(bench.driver.connects)]
+    assert waits[0] < 1_500_000_000
+    assert max(waits) < 10_000_000_000
+
+
+async def test_a_server_that_refuses_us_is_left_in_peace() -> None:
+    bench = Bench(METER)
+    bench.driver.link_error = Refused("the password is wrong")
+    async with bench.running():
+        await bench.clock.advance(300)
+    assert len(bench.driver.connects) <= 11
+
+
+async def test_pushed_values_arrive_and_a_lost_session_is_reconnected() -> None:
+    bench = Bench(METER)
+    bench.driver.pushed, bench.driver.polled = bench.driver.polled, ()
+    async with bench.running():
+        assert bench.driver.emit
+        bench.driver.emit(Scan(METER, (0,), (7.5,), None, 1, 1))
+        assert bench.values(METER) == [7.5]
+        assert bench.states["meter"] == (State.ONLINE, "")
+        bench.driver.break_link(Unavailable("the session was lost"))
+        await bench.clock.advance(0.1)
+        assert bench.states["meter"] == (State.OFFLINE, "the session was lost")
+        bench.driver.link_error = None
+        await bench.clock.advance(2)
+        assert len(bench.driver.connects) == 2
+
+
+async def test_some_bad_tags_make_a_device_degraded_until_they_are_good() -> None:
+    bench = Bench(METER)
+    async with bench.running():
+        bench.driver.status["meter"] = (Status.BAD_CONFIGURATION_ERROR,)
+        await bench.clock.advance(2)
+        assert bench.states["meter"][0] is State.DEGRADED
+        bench.driver.status.clear()
+        await bench.clock.advance(2)
+        assert bench.states["meter"] == (State.ONLINE, "")
+
+
+async def test_a_device_that_is_switched_off_says_so_and_is_never_asked() -> None:
+    off = replace(JACKET, enabled=False)
+    bench = Bench(METER, off)
+    async with bench.running():
+        await bench.clock.advance(5)
+    assert [(scan.values, scan.status) for scan in bench.scans if scan.device is off] == [
+        ((None,), (Status.BAD_OUT_OF_SERVICE,))
+    ]
+    assert bench.read_times(off) == []
+
+
+async def test_a_bug_is_not_hidden() -> None:
+    bench = Bench(METER)
+
+    async def broken(_: object) -> Scan:
+        raise ZeroDivisionError
+
+    bench.driver.read = broken  # type: ignore[method-assign]
+    with pytest.raises(ExceptionGroup):
+        await bench.task.run()
+    assert bench.driver.closed == 1
+
+
+def test_no_answer_concerns_a_device_and_not_its_link() -> None:
+    assert not issubclass(NoAnswer, Unavailable)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import asyncio
+
+from gateway.board import LiveBoard
+from gateway.core.contracts import Board, Newest
+from gateway.core.model import Scan
+from gateway.core.quality import Status
+from gateway.health import State
+from gateway.normalise import Normaliser
+from tests.support.devices import NOW_NS, device, scan, tag
+
+TWO = device(tag("a", low=0, high=10), tag("b", low=0, high=10))
+
+
+def test_before_the_first_value_every_tag_waits() -> None:
+    board: Board = LiveBoard([TWO])
+    assert board.newest(TWO) == [Newest(None, Status.BAD_WAITING_FOR_INITIAL_DATA, 0)] * 2
+
+
+def test_the_newest_value_of_each_tag_wins_whatever_it_came_with() -> None:
+    board, normaliser = LiveBoard([TWO]), Normaliser(TWO, "b")
+
+    def put(index: tuple[int, ...], values: tuple[float, ...], time_ns: int) -> None:
+        batch = normaliser(Scan(TWO, index, values, None, time_ns, time_ns))
+        assert batch
+        board.put(TWO, batch)
+
+    put((0, 1), (1.0, 2.0), NOW_NS)
+    put((1,), (3.0,), NOW_NS + 1)
+    assert [newest.value for newest in board.newest(TWO)] == [1.0, 3.0]
+    put((0, 1), (4.0, 5.0), NOW_NS + 2)
+    assert board.newest(TWO) == [Newest(4.0, 0, NOW_NS + 2), Newest(5.0, 0, NOW_NS + 2)]
+    for i in range(300):  # ever the same two selections in turn, and many of them
+        put((i % 2,), (i / 100,), NOW_NS + 10 + i)
+    assert [newest.value for newest in board.newest(TWO)] == [2.98, 2.99]
+
+
+def test_ever_new_selections_do_not_pile_up() -> None:
+    wide = device(*(tag(f"t{i}") for i in range(200)))
+    board, normaliser = LiveBoard([wide]), Normaliser(wide, "b")
+    for i in range(199):
+        batch = normaliser(Scan(wide, (i, i + 1), (float(i), float(i)), None, NOW_NS + i, NOW_NS + i))
+        assert batch
+        board.put(wide, batch)
+    assert len(board.states()[0].batches) <= 64
+    assert [newest.value for newest in board.newest(wide)] == [*map(float, range(199)), 198.0]
+
+
+async def test_a_change_of_quality_or_state_is_urgent_a_new_value_is_not() -> None:
+    board, normaliser = LiveBoard([TWO]), Normaliser(TWO, "b")
+
+    def put(*values: float, time_ns: int) -> None:
+        batch = normaliser(scan(TWO, *values, time_ns=time_ns))
+        assert batch
+        board.put(TWO, batch)
+
+    put(1.0, 1.0, time_ns=NOW_NS)
+    before = board.urgency(TWO)
+    put(2.0, 1.0, time_ns=NOW_NS + 1)
+    assert board.urgency(TWO) == before
+    assert board.version(TWO) == 2
+
+    waiting = asyncio.create_task(board.changed())
+    await asyncio.sleep(0)
+    put(2.0, 11.0, time_ns=NOW_NS + 2)
+    await waiting
+    assert board.urgency(TWO) > before
+
+    before = board.urgency(TWO)
+    board.set_state(TWO, State.OFFLINE, "gone", NOW_NS)
+    assert board.urgency(TWO) > before
+    [entry] = board.states()
+    assert (entry.state, entry.error, entry.since_ns) == ("offline", "gone", NOW_NS)
