@@ -1,0 +1,15 @@
+"""YAML files, environment and secret files → one frozen Settings, or every mistake in them at once.
+
+::
+
+    config/gateway.yaml ─┐            environment.py            lines.py
+    config/lines/*.yaml ─┼─ tree.py ─ PILOT_GATEWAY__… on top ─ template + device, validated ─> Settings
+    config/templates/*  ─┘            (load.py)                 translate.py: sentences for people
+
+Every value keeps its file and line until it is validated, so that a mistake can name its place.
+"""
+
+from gateway.settings.load import load, load_line_file
+from gateway.settings.model import ApiOptions, JournalOptions, Line, LogOptions, Settings
+
+__all__ = ["ApiOptions", "JournalOptions", "Line", "LogOptions", "Settings", "load", "load_line_file"]

@@ -1,0 +1,157 @@
+"""Instrument templates: read and checked once each, then laid under the devices that name them.
+
+In: ``templates/<name>.yaml`` and the tree of a device. Out: the tree of the device with everything in it. What the
+device says wins, key by key, also inside maps and inside a tag of the same name; other tags of the device come last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from drivers import PROTOCOLS, Protocol
+from gateway.core.options import TemplateOptions
+from gateway.settings.files import read
+from gateway.settings.translate import Mistakes, did_you_mean, show
+from gateway.settings.tree import Node
+from gateway.settings.validate import validate
+
+ABOUT = {"protocol", "manufacturer", "model", "source", "verified", "revision"}
+"""What a template says about itself; everything else it says about its devices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One instrument model."""
+
+    name: str
+    protocol: Protocol
+    options: TemplateOptions
+    tree: Node  # without what it says about itself
+    tags: dict[str, Node] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Templates:
+    """The templates of one folder."""
+
+    folder: Path
+    mistakes: Mistakes
+    _loaded: dict[str, Template | None] = field(default_factory=dict)
+
+    def get(self, name: str) -> Template | None:
+        """The template; None where it is broken, which its own mistakes tell, or missing."""
+        if name not in self._loaded:
+            path = self.folder / f"{name}.yaml"
+            self._loaded[name] = load_template(path, self.mistakes) if path.is_file() else None
+        return self._loaded[name]
+
+    def missing(self, name: str) -> str:
+        """Why there is no such template, as a sentence; empty when there is one."""
+        if (self.folder / f"{name}.yaml").is_file():
+            return ""
+        names = sorted(path.stem for path in self.folder.glob("*.yaml")) if self.folder.is_dir() else []
+        return f"there is no template {name}.yaml in {self.folder}{did_you_mean(name, names)}"
+
+
+def load_template(path: Path, mistakes: Mistakes) -> Template | None:
+    """Read and check one template file."""
+    tree = read(path, mistakes)
+    if tree is None:
+        return None
+    protocol = _protocol(tree, mistakes)
+    if protocol is None:
+        return None
+    repeated = _repeated_tags(tree, mistakes)
+    options = validate(protocol.template, tree, mistakes)
+    if options is None or repeated:
+        return None
+    rest = Node({key: child for key, child in tree.map.items() if key not in ABOUT}, tree.file, tree.line)
+    tags = {str(tag.text("name")): tag for tag in tree.map["tags"].items}
+    return Template(path.stem, protocol, options, rest, tags)
+
+
+def _protocol(tree: Node, mistakes: Mistakes) -> Protocol | None:
+    known = {protocol.name: protocol for protocol in PROTOCOLS}
+    said = tree.map.get("protocol")
+    if said is None:
+        mistakes.add(tree, "protocol", f"is missing; allowed: {', '.join(known)}")
+        return None
+    protocol = known.get(said.value) if isinstance(said.value, str) else None
+    if protocol is None:
+        mistakes.add(said, "protocol", f"unknown protocol {show(said)}{did_you_mean(str(said.value), known)}")
+    return protocol
+
+
+def _repeated_tags(tree: Node, mistakes: Mistakes) -> bool:
+    tags = tree.map.get("tags")
+    return tags is not None and repeated(tags.items, "name", "tags", mistakes)
+
+
+def repeated(items: list[Node], key: str, within: str, mistakes: Mistakes) -> bool:
+    """Whether two of ``items`` have one name; a mistake for each that comes later."""
+    seen: dict[str, Node] = {}
+    before = len(mistakes.found)
+    for item in items:
+        name = item.text(key)
+        if name is None:
+            continue
+        if name in seen:
+            place = where(seen[name], item)
+            mistakes.add(item.map[key], f"{within}[{name}]", f"two of them are called {name}; the other is in {place}")
+        seen.setdefault(name, item)
+    return len(mistakes.found) > before
+
+
+def where(node: Node, seen_from: Node) -> str:
+    """``line 7``, or ``file:7`` from another file."""
+    return f"line {node.line}" if node.file == seen_from.file else f"{node.file}:{node.line}"
+
+
+def merge(template: Template, device: Node, mistakes: Mistakes, within: str) -> Node:
+    """The tree of the device on top of that of its template."""
+    merged = _over(Node({k: v for k, v in template.tree.map.items() if k != "tags"}, device.file, device.line), device)
+    own = device.map.get("tags")
+    if own is not None and not isinstance(own.value, list):
+        return merged  # a mistake, told when it is validated
+    tags = {name: tag for name, tag in template.tags.items() if name in _chosen(template, device, mistakes, within)}
+    more: list[Node] = []
+    for tag in own.items if own else []:
+        name = tag.text("name")
+        if name in tags:
+            tags[name] = _over(tags[name], tag)
+        else:
+            more.append(tag)
+    place = own or device
+    return merged.replaced("tags", Node([*tags.values(), *more], place.file, place.line))
+
+
+def _over(below: Node, above: Node) -> Node:
+    """Maps key by key; of anything else the upper one."""
+    if not isinstance(below.value, dict) or not isinstance(above.value, dict):
+        return above
+    entries = dict(below.value)
+    for key, child in above.value.items():
+        entries[key] = _over(entries[key], child) if key in entries else child
+    return Node(entries, above.file, above.line)
+
+
+def _chosen(template: Template, device: Node, mistakes: Mistakes, within: str) -> set[str]:
+    """The template's tags that the device wants: ``only`` these, all ``without`` those."""
+    chosen = set(template.tags)
+    for key in ("only", "without"):
+        names = (
+            {item.value: item for item in device.map[key].items if isinstance(item.value, str)}
+            if key in device.map
+            else {}
+        )
+        for name, item in names.items():
+            if name not in template.tags:
+                mistakes.add(
+                    item,
+                    f"{within}.{key}",
+                    f"{template.name} has no tag {name}{did_you_mean(str(name), template.tags)}",
+                )
+        if names:
+            chosen = chosen & set(names) if key == "only" else chosen - set(names)
+    return chosen
