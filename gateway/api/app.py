@@ -81,7 +81,7 @@ def make_api(
         return answer(views.devices(board, links))
 
     async def status(_: Request) -> Response:
-        return answer(views.status(board, health, journal, links, plaintext, clock.time_ns()))
+        return answer(views.status(board, health, journal.stats(), links, plaintext, clock.time_ns()))
 
     return Starlette(
         routes=[

@@ -13,8 +13,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from gateway.api.answers import age_s
+from gateway.api.views import NOTHING
 from gateway.core.clock import Clock
-from gateway.core.contracts import Board, Journal
+from gateway.core.contracts import Board, Count, CursorStats, Journal
 from gateway.health import Health, LinkHealth, SinkHealth, State
 
 LINK_COUNTERS: Mapping[str, tuple[str, Callable[[LinkHealth], int]]] = {
@@ -29,11 +30,16 @@ SINK_COUNTERS: Mapping[str, tuple[str, Callable[[SinkHealth], int]]] = {
     "connects": ("Successful connects", lambda sink: sink.connects),
     "failures": ("Connects and writes that failed", lambda sink: sink.failures),
     "writes": ("Writes that were acknowledged", lambda sink: sink.writes),
-    "delivered_records": ("Records that were acknowledged since the start", lambda sink: sink.delivered_records),
-    "delivered_readings": ("Readings that were acknowledged since the start", lambda sink: sink.delivered_readings),
-    "dead_records": ("Records that were refused for good", lambda sink: sink.dead_records),
-    "dead_readings": ("Readings that were refused for good", lambda sink: sink.dead_readings),
 }
+
+
+CURSOR_COUNTERS: Mapping[str, tuple[str, Callable[[CursorStats], Count]]] = {
+    "accepted": ("that the journal took for this sink", lambda cursor: cursor.accepted),
+    "delivered": ("that the sink has acknowledged", lambda cursor: cursor.delivered),
+    "dropped": ("that were gone before this sink had them: the journal was full", lambda cursor: cursor.dropped),
+    "dead": ("that the sink refused for good", lambda cursor: cursor.dead),
+}
+"""Since the sink was first configured; accepted = delivered + pending + dropped + dead, also across restarts."""
 
 
 class GatewayCollector(Collector):
@@ -96,7 +102,6 @@ class GatewayCollector(Collector):
     def _sinks(self) -> Iterator[Metric]:
         sinks = [((sink.name, sink.type), sink) for sink in self._health.sinks.values()]
         labels = ("sink", "type")
-        stats = self._journal.stats()
         now_ns = self._clock.time_ns()
         yield _states("sink", labels, {key: sink.state for key, sink in sinks})
         for name, (text, read) in SINK_COUNTERS.items():
@@ -104,17 +109,6 @@ class GatewayCollector(Collector):
             for key, sink in sinks:
                 counter.add_metric(key, read(sink))
             yield counter
-        dropped_text = "{} that left the full journal before this sink had them, since the journal was made"
-        for name, dropped in (("records", stats.dropped_records), ("readings", stats.dropped_readings)):
-            counter = CounterMetricFamily(
-                f"pilot_gateway_sink_dropped_{name}", dropped_text.format(name.capitalize()), labels=labels
-            )
-            for key, sink in sinks:
-                counter.add_metric(key, dropped.get(sink.name, 0))
-            yield counter
-        pending = GaugeMetricFamily(
-            "pilot_gateway_sink_pending_records", "Accepted records that this sink does not have yet", labels=labels
-        )
         catching_up = GaugeMetricFamily(
             "pilot_gateway_sink_catching_up", "1 while the sink is being caught up after an outage", labels=labels
         )
@@ -122,11 +116,32 @@ class GatewayCollector(Collector):
             "pilot_gateway_sink_last_delivery_age_seconds", "Time since the last acknowledged write", labels=labels
         )
         for key, sink in sinks:
-            pending.add_metric(key, self._journal.cursor(sink.name).pending)
             catching_up.add_metric(key, sink.history)
             if sink.last_delivery_ns:
                 age.add_metric(key, age_s(sink.last_delivery_ns, now_ns) or 0.0)
-        yield from (pending, catching_up, age)
+        yield from (catching_up, age)
+        yield from self._cursors()
+
+    def _cursors(self) -> Iterator[Metric]:
+        cursors = self._journal.stats().cursors
+        of_sinks = [((sink.name, sink.type), cursors.get(sink.name, NOTHING)) for sink in self._health.sinks.values()]
+        for what in ("records", "readings"):
+            families: list[CounterMetricFamily | GaugeMetricFamily] = []
+            for name, (text, read) in CURSOR_COUNTERS.items():
+                family = CounterMetricFamily(
+                    f"pilot_gateway_sink_{name}_{what}", f"{what.capitalize()} {text}", labels=("sink", "type")
+                )
+                for key, cursor in of_sinks:
+                    family.add_metric(key, getattr(read(cursor), what))
+                families.append(family)
+            pending = GaugeMetricFamily(
+                f"pilot_gateway_sink_pending_{what}",
+                f"{what.capitalize()} still to be delivered",
+                labels=("sink", "type"),
+            )
+            for key, cursor in of_sinks:
+                pending.add_metric(key, getattr(cursor.pending, what))
+            yield from (*families, pending)
 
     def _journal_families(self) -> Iterator[Metric]:
         stats = self._journal.stats()
@@ -138,6 +153,7 @@ class GatewayCollector(Collector):
             ("lost_readings", "Readings that the journal could not write", stats.lost_readings),
         ):
             yield CounterMetricFamily(prefix + name, text, value=count)
+        yield CounterMetricFamily(prefix + "commits", "Group commits since the start", value=stats.commits)
         yield GaugeMetricFamily(prefix + "bytes", "What the journal takes on the disk", value=stats.bytes)
         yield GaugeMetricFamily(prefix + "max_bytes", "What the journal may take on the disk", value=stats.max_bytes)
         yield GaugeMetricFamily(prefix + "faulty", "1 while something is wrong with it", value=bool(stats.error))

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gateway.api.answers import age_s, milliseconds, plain
-from gateway.core.contracts import Board, DeviceState, Journal, JournalStats
+from gateway.core.contracts import Board, Count, CursorStats, DeviceState, JournalStats
 from gateway.core.model import Device, Link, Tag
 from gateway.core.quality import quality
 from gateway.health import Health, LinkHealth, SinkHealth, State
+
+NOTHING = CursorStats(Count(), Count(), Count(), Count(), Count())  # a cursor before its first record
 
 
 def live(board: Board, entries: Iterable[DeviceState], now_ns: int) -> dict[str, Any]:
@@ -111,10 +113,9 @@ def _tried(link: LinkHealth) -> bool:
 
 
 def status(
-    board: Board, health: Health, journal: Journal, links: Sequence[Link], plaintext: Sequence[str], now_ns: int
+    board: Board, health: Health, stats: JournalStats, links: Sequence[Link], plaintext: Sequence[str], now_ns: int
 ) -> dict[str, Any]:
     """How every stage is doing."""
-    stats = journal.stats()
     addresses = {link.id: address(link) for link in links}
     states = [entry.state for entry in board.states()]
     return {
@@ -128,7 +129,7 @@ def status(
         "devices": {state.value: states.count(state) for state in State},
         "filtered_readings": health.filtered,
         "links": [_link(link, addresses.get(link.id)) for link in health.links.values()],
-        "sinks": [_sink(sink, journal, stats) for sink in health.sinks.values()],
+        "sinks": [_sink(sink, stats.cursors.get(sink.name, NOTHING)) for sink in health.sinks.values()],
         "journal": _journal(stats, now_ns),
         "plaintext": list(plaintext),
     }
@@ -151,7 +152,9 @@ def _link(link: LinkHealth, where: str | None) -> dict[str, Any]:
     }
 
 
-def _sink(sink: SinkHealth, journal: Journal, stats: JournalStats) -> dict[str, Any]:
+def _sink(sink: SinkHealth, cursor: CursorStats) -> dict[str, Any]:
+    # counts since the sink was first configured: accepted = delivered + pending + dropped + dead
+    counts = {name: getattr(cursor, name) for name in ("accepted", "delivered", "pending", "dropped", "dead")}
     return {
         "sink": sink.name,
         "type": sink.type,
@@ -161,13 +164,8 @@ def _sink(sink: SinkHealth, journal: Journal, stats: JournalStats) -> dict[str, 
         "connects": sink.connects,
         "failures": sink.failures,
         "writes": sink.writes,
-        "delivered_records": sink.delivered_records,
-        "delivered_readings": sink.delivered_readings,
-        "pending_records": journal.cursor(sink.name).pending,
-        "dead_records": sink.dead_records,
-        "dead_readings": sink.dead_readings,
-        "dropped_records": stats.dropped_records.get(sink.name, 0),
-        "dropped_readings": stats.dropped_readings.get(sink.name, 0),
+        "records": {name: count.records for name, count in counts.items()},
+        "readings": {name: count.readings for name, count in counts.items()},
         "last_delivery": milliseconds(sink.last_delivery_ns),
         "catching_up": sink.history,
     }

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.core.quality import Status
-from gateway.health import State
+from gateway.health import SinkHealth, State
 
 from .conftest import NOW_NS, THEN_NS, Insides
 
@@ -87,9 +87,10 @@ async def test_status_accounts_for_every_reading(api: httpx.AsyncClient) -> None
     [link] = body["links"]
     assert (link["link"], link["state"], link["address"]) == ("bus", "online", "modbus-tcp://10.0.0.7:502")
     [sink] = body["sinks"]
-    counts = ("delivered_records", "pending_records", "dropped_records", "dead_records")
-    assert [sink[key] for key in counts] == [40, 3, 2, 1]
-    assert body["journal"]["accepted_records"] == 43
+    assert sink["records"] == {"accepted": 46, "delivered": 40, "pending": 3, "dropped": 2, "dead": 1}
+    assert sink["readings"] == {"accepted": 460, "delivered": 400, "pending": 30, "dropped": 20, "dead": 10}
+    assert sink["writes"] == 38
+    assert body["journal"]["accepted_records"] == 46
     assert body["journal"]["lost_readings"] == 10
     assert body["journal"]["oldest_age_s"] == 60.0
     assert body["plaintext"] == ["link bus: Modbus TCP is not encrypted"]
@@ -127,9 +128,12 @@ async def test_metrics(api: httpx.AsyncClient, insides: Insides) -> None:
     assert samples[("pilot_gateway_link_state", link[0], ("state", "online"), link[1])] == 1
     assert samples[("pilot_gateway_link_state", link[0], ("state", "offline"), link[1])] == 0
     assert samples[("pilot_gateway_sink_delivered_readings_total", *sink)] == 400
+    assert samples[("pilot_gateway_sink_accepted_readings_total", *sink)] == 460
     assert samples[("pilot_gateway_sink_pending_records", *sink)] == 3
+    assert samples[("pilot_gateway_sink_dead_readings_total", *sink)] == 10
+    assert samples[("pilot_gateway_sink_writes_total", *sink)] == 38
     assert samples[("pilot_gateway_sink_dropped_readings_total", *sink)] == 20
-    assert samples[("pilot_gateway_journal_accepted_readings_total",)] == 430
+    assert samples[("pilot_gateway_journal_accepted_readings_total",)] == 460
     assert samples[("pilot_gateway_journal_lost_readings_total",)] == 10
     assert samples[("pilot_gateway_journal_bytes",)] == 8192
     assert samples[("pilot_gateway_journal_oldest_record_age_seconds",)] == 60
@@ -155,9 +159,15 @@ async def test_nothing_there(api: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()) == (404, {"error": "there is nothing at /api/v2/live"})
 
 
+async def test_a_sink_before_its_first_record(api: httpx.AsyncClient, insides: Insides) -> None:
+    insides.health.sinks["influxdb"] = SinkHealth("influxdb", "influxdb")
+    body = (await api.get("/api/v1/status")).json()
+    assert set(body["sinks"][1]["readings"].values()) == {0}
+    assert 'sink_pending_readings{sink="influxdb",type="influxdb"} 0.0' in (await api.get("/metrics")).text
+
+
 async def test_a_bug_is_a_500_in_json(api: httpx.AsyncClient, insides: Insides) -> None:
-    insides.health.sinks["unknown"] = insides.health.sinks.pop("mqtt")
-    insides.health.sinks["unknown"].name = "unknown"  # FakeJournal asserts
+    insides.health.links["bus"] = None  # type: ignore[assignment]
     answer = await api.get("/api/v1/status")
     assert answer.status_code == 500
     assert "its log says more" in answer.json()["error"]
