@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.core.model import Kind
 from gateway.core.options import DeviceOptions, LinkOptions, Options, TagOptions, TemplateOptions
@@ -69,6 +69,47 @@ class ModbusTag(TagOptions):
     word_order: Order | None = Field(None, description="order of the registers of one value; default: the device's")
     invalid: tuple[int, ...] = Field((), description="raw values that mean 'not available', such as 0x8000")
 
+    @property
+    def words(self) -> int:
+        """Registers that the value takes."""
+        return WORDS.get(self.type, self.length or 1)
+
+    @model_validator(mode="after")
+    def _check_type(self) -> ModbusTag:
+        bits = self.type is Type.BIT or self.function in (1, 2)
+        if self.function in (1, 2) and "type" in self.model_fields_set and self.type is not Type.BIT:
+            raise ValueError(f"function {self.function} reads single bits: leave out type: {self.type}")
+        if self.bit is not None and (self.type is not Type.BIT or self.function in (1, 2)):
+            raise ValueError("bit names one bit of a register: it goes with type: bit and functions 3 and 4")
+        if (self.length is not None) != (self.type is Type.STRING):
+            raise ValueError(
+                "length is the number of registers of a type: string, which needs it; no other type has it"
+            )
+        if self.wire_register + self.words > 65_536:
+            raise ValueError(f"register {self.wire_register} and the {self.words - 1} after it go beyond 65535")
+        if (bits or self.type is Type.STRING) and (self.scale != 1 or self.offset != 0):
+            raise ValueError("scale and offset are for numbers")
+        if self.invalid:
+            if bits or self.type is Type.STRING:
+                raise ValueError("invalid is for numbers")
+            most = (1 << 16 * self.words) - 1
+            if not all(0 <= value <= most for value in self.invalid):
+                raise ValueError(f"invalid holds raw values from 0 to 0x{most:X} for type: {self.type}")
+        allowed = self._kinds(bits)
+        if self.kind and self.kind not in allowed:
+            raise ValueError(f"kind: {self.kind} cannot hold this type; allowed: {', '.join(allowed)}")
+        return self
+
+    def _kinds(self, bits: bool) -> tuple[Kind, ...]:
+        """The kinds that hold every value of the type."""
+        if self.type is Type.STRING:
+            return (Kind.TEXT,)
+        if bits:
+            return (Kind.BOOL, Kind.INT)
+        if self.type in (Type.FLOAT32, Type.FLOAT64) or self.scale != 1 or self.offset != 0:
+            return (Kind.FLOAT,)
+        return (Kind.INT, Kind.FLOAT, Kind.BOOL)
+
     def value_kind(self, device: DeviceOptions) -> Kind:
         """Kind.FLOAT for whatever is scaled, Kind.INT for plain integers, BOOL for bits, TEXT for strings."""
         if self.kind:
@@ -88,7 +129,7 @@ class ModbusTag(TagOptions):
         return Address(
             function=function,
             register=self.wire_register,
-            words=1 if function in (1, 2) else WORDS.get(self.type, self.length or 1),
+            words=1 if function in (1, 2) else self.words,
             type=Type.BIT if function in (1, 2) else self.type,
             byte_order=self.byte_order or device.byte_order,
             word_order=self.word_order or device.word_order,
@@ -116,11 +157,38 @@ class ModbusMap(Options):
     limits: Limits = Field(Limits(), description="what the instrument accepts in one request")
 
 
+def _check_tags(tags: tuple[ModbusTag, ...], whole: ModbusMap) -> None:
+    """What a tag alone cannot know: whether it goes with the defaults of its map."""
+    for tag in tags:
+        function = tag.function or whole.function
+        if function in (1, 2):
+            if "type" in tag.model_fields_set and tag.type is not Type.BIT:
+                raise ValueError(f"tag {tag.name}: function {function} reads single bits: leave out type: {tag.type}")
+            if tag.bit is not None:
+                raise ValueError(f"tag {tag.name}: bit goes with functions 3 and 4")
+            continue
+        if tag.type is Type.BIT and tag.bit is None:
+            raise ValueError(f"tag {tag.name}: say which bit of the register, 0 is the least significant")
+        if _registers_asked(tag, whole.limits) > whole.limits.max_registers:
+            raise ValueError(f"tag {tag.name}: its {tag.words} registers do not fit into one request of these limits")
+
+
+def _registers_asked(tag: ModbusTag, limits: Limits) -> int:
+    """How long a request for this tag alone is."""
+    count = tag.words + (tag.wire_register % 2 if limits.even_start else 0)
+    return count + count % 2 if limits.even_count else count
+
+
 class ModbusTemplate(TemplateOptions, ModbusMap):
     """config/templates/<name>.yaml of a Modbus instrument."""
 
     protocol: Literal["modbus"]
     tags: tuple[ModbusTag, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check_map(self) -> ModbusTemplate:
+        _check_tags(self.tags, self)
+        return self
 
 
 class ModbusDevice(DeviceOptions, ModbusMap):
@@ -128,6 +196,11 @@ class ModbusDevice(DeviceOptions, ModbusMap):
 
     address: int = Field(1, ge=0, le=255, description="unit id: 1-247 on a bus, 255 or 1 over TCP")
     tags: tuple[ModbusTag, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_map(self) -> ModbusDevice:
+        _check_tags(self.tags, self)
+        return self
 
 
 def _modbus(device: DeviceOptions) -> ModbusDevice:

@@ -1,0 +1,202 @@
+"""Plays every device of a Modbus link over real Modbus TCP: the far end of the way of a value.
+
+In: engineering values of tags (``set``). Out: what an instrument with those values answers, with its own limits:
+
+- more registers than it accepts, an odd start or count where it wants even ones: exception 3;
+- an address that is in nobody's map and in no gap that the map's ``max_gap`` lets a request cross: exception 2;
+- a unit that is not on the link: exception 11, as a converter answers;
+- anything but reading: exception 1; writes are counted.
+
+One ``set`` is one step: no answer shows half of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable, Mapping
+
+from drivers.modbus.encode import Encoder
+from drivers.modbus.options import Address, Limits, ModbusDevice, ModbusTcp
+from drivers.modbus.plan import BITS, END
+from gateway.core.model import Device, Link, Value
+
+WRITES = (5, 6, 15, 16, 21, 22, 23)
+FUNCTION, ADDRESS, COUNT, NO_ANSWER = 1, 2, 3, 11  # exception codes
+
+
+class ModbusSimulator:
+    """The Simulator of a Modbus TCP link."""
+
+    def __init__(self, link: Link) -> None:
+        if not isinstance(link.options, ModbusTcp):
+            raise TypeError(f"{link.id} is no Modbus TCP link")
+        self._host = link.options.host
+        self._wanted_port = link.options.port
+        self._units = {_options(device).address: _Unit(device) for device in link.devices}
+        self._devices = {device.id: self._units[_options(device).address] for device in link.devices}
+        if len(self._units) != len(link.devices):
+            raise ValueError(f"two devices of {link.id} have one address")
+        self._writes = 0
+        self._server: asyncio.Server | None = None
+        self._sessions: set[_Session] = set()
+
+    async def start(self) -> None:
+        """Listen at the link's host and port; port 0: any free one. Raises OSError."""
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: _Session(self.answer, self._sessions), self._host, self._wanted_port
+        )
+
+    @property
+    def port(self) -> int:
+        """Where it listens; before ``start`` where it was told to."""
+        if self._server is None:
+            return self._wanted_port
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def writes(self) -> int:
+        """Write requests received; all were refused."""
+        return self._writes
+
+    def set(self, device: str, values: Mapping[str, Value]) -> None:
+        """Let the tags of a device read these engineering values from the next request on, all at once.
+
+        Raises KeyError for an unknown device or tag, ValueError for a value that its registers cannot hold; then
+        nothing is changed.
+        """
+        self._devices[device].set(values)
+
+    def answer(self, request: bytes) -> bytes:
+        """What the link answers to unit, function, data: unit, function, data."""
+        unit, function = request[0], request[1]
+        self._writes += function in WRITES
+        answer = self._units[unit].read(function, request[2:]) if unit in self._units else NO_ANSWER
+        if isinstance(answer, int):
+            return bytes((unit, function | 0x80, answer))
+        return bytes((unit, function, len(answer))) + answer
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        server, self._server = self._server, None
+        for session in tuple(self._sessions):
+            session.drop()
+        if server is not None:
+            server.close()
+            await server.wait_closed()
+
+
+class _Unit:
+    """One device: an image of its registers per function code."""
+
+    def __init__(self, device: Device) -> None:
+        self._limits = _options(device).limits
+        self._encoder = Encoder(device)
+        addresses = [tag.address for tag in device.tags if isinstance(tag.address, Address)]
+        functions = {address.function for address in addresses}
+        self._images = {
+            function: bytearray(END if function in BITS else 2 * END) for function in functions
+        }  # zeros: untouched pages of it take no memory
+        self._known = {function: _known(addresses, function, self._limits) for function in functions}
+
+    def set(self, values: Mapping[str, Value]) -> None:
+        """Put everything into the images, or nothing."""
+        waiting: dict[tuple[int, int], bytes] = {}
+
+        def read(function: int, register: int) -> bytes:
+            stands = bytes(self._images[function][2 * register : 2 * register + 2])
+            return waiting.get((function, 2 * register), stands)
+
+        for function, place, piece in self._encoder.pieces(values, read):
+            waiting[function, place] = piece
+        for (function, place), piece in waiting.items():
+            self._images[function][place : place + len(piece)] = piece
+
+    def read(self, function: int, data: bytes) -> bytes | int:
+        """The data of the answer, or an exception code."""
+        if function not in self._images:
+            return ADDRESS if function in (1, 2, 3, 4) else FUNCTION
+        if len(data) != 4:
+            return COUNT
+        start, count = struct.unpack(">HH", data)
+        limits = self._limits
+        if function in BITS:
+            if not 1 <= count <= limits.max_bits:
+                return COUNT
+        elif (
+            not 1 <= count <= limits.max_registers
+            or (limits.even_start and start % 2)
+            or (limits.even_count and count % 2)
+        ):
+            return COUNT
+        if not any(low <= start and start + count <= high for low, high in self._known[function]):
+            return ADDRESS
+        if function in BITS:
+            return _packed(self._images[function][start : start + count])
+        return bytes(self._images[function][2 * start : 2 * (start + count)])
+
+
+def _known(addresses: list[Address], function: int, limits: Limits) -> tuple[tuple[int, int], ...]:
+    """The ranges [low, high) that the device answers for: its map, and the gaps that requests may cross."""
+    gap = limits.max_gap * (16 if function in BITS else 1)
+    even = function not in BITS and (limits.even_start or limits.even_count)
+    ranges: list[tuple[int, int]] = []
+    for low, high in sorted((a.register, a.register + a.words) for a in addresses if a.function == function):
+        if even:
+            low, high = max(0, low - 1), min(END, high + 1)
+        if ranges and low - ranges[-1][1] <= gap:
+            ranges[-1] = ranges[-1][0], max(ranges[-1][1], high)
+        else:
+            ranges.append((low, high))
+    return tuple(ranges)
+
+
+def _packed(bits: bytearray) -> bytes:
+    """One byte per bit → eight bits in a byte, the first in the least significant."""
+    return sum(bit << i for i, bit in enumerate(bits)).to_bytes((len(bits) + 7) // 8, "little")
+
+
+def _options(device: Device) -> ModbusDevice:
+    if not isinstance(device.options, ModbusDevice):
+        raise TypeError(f"{device.path} is no Modbus device")
+    return device.options
+
+
+class _Session(asyncio.Protocol):
+    """One connection: cuts the stream into requests and writes the answers."""
+
+    def __init__(self, answer: Callable[[bytes], bytes], sessions: set[_Session]) -> None:
+        self._answer = answer
+        self._sessions = sessions
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        self._sessions.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._sessions.discard(self)
+
+    def drop(self) -> None:
+        """Close without a word."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        data = self._buffer + data if self._buffer else data
+        at = 0
+        while len(data) - at >= 8:
+            transaction, protocol, length = struct.unpack_from(">HHH", data, at)
+            if protocol != 0 or not 2 <= length <= 254:
+                self.drop()
+                return
+            end = at + 6 + length
+            if end > len(data):
+                break
+            answer = self._answer(data[at + 6 : end])
+            if self._transport is not None:
+                self._transport.write(struct.pack(">HHH", transaction, 0, len(answer)) + answer)
+            at = end
+        self._buffer = data[at:]
