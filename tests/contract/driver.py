@@ -12,7 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import pytest
 
@@ -39,10 +39,10 @@ class DriverContract(ABC):
 
     # ------------------------------------------------------------------------------- what a protocol fills in
 
-    first: Mapping[str, Mapping[str, Value]]
+    first: ClassVar[Mapping[str, Mapping[str, Value]]]
     """Device → tag → engineering value: one for every tag of every device of ``make_link``."""
 
-    second: Mapping[str, Mapping[str, Value]]
+    second: ClassVar[Mapping[str, Mapping[str, Value]]]
     """The same tags, each with another value."""
 
     @abstractmethod
