@@ -12,7 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import pytest
 
@@ -39,10 +39,10 @@ class DriverContract(ABC):
 
     # ------------------------------------------------------------------------------- what a protocol fills in
 
-    first: ClassVar[Mapping[str, Mapping[str, Value]]]
+    first: Mapping[str, Mapping[str, Value]]
     """Device → tag → engineering value: one for every tag of every device of ``make_link``."""
 
-    second: ClassVar[Mapping[str, Mapping[str, Value]]]
+    second: Mapping[str, Mapping[str, Value]]
     """The same tags, each with another value."""
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.simulator import ModbusSimulator
@@ -42,14 +42,14 @@ HEATER: Mapping[str, Any] = {
 
 
 class TestModbusDriver(DriverContract):
-    first: ClassVar[Mapping[str, Mapping[str, Value]]] = {
+    first: Mapping[str, Mapping[str, Value]] = {
         "meter": {"power": 1234.5, "energy": 80.4, "serial": "A-0042", "total": 2**63 - 1},
         "heater": {
             "temperature": 24.2, "alarm": True, "busy": False, "count": -5, "level": 0.1, "flow": 1 / 3,
             "valve": True, "door": False,
         },
     }  # fmt: skip
-    second: ClassVar[Mapping[str, Mapping[str, Value]]] = {
+    second: Mapping[str, Mapping[str, Value]] = {
         "meter": {"power": -0.25, "energy": 80.5, "serial": "", "total": 0},
         "heater": {
             "temperature": -1.5, "alarm": False, "busy": True, "count": 2**31 - 1, "level": 1e-30, "flow": -1e300,
