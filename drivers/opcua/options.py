@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from drivers.opcua.nodes import parse
 from gateway.core.options import DeviceOptions, LinkOptions, Options, Seconds, TagOptions, TemplateOptions
 
 
@@ -27,6 +28,12 @@ class OpcUaTag(TagOptions):
     def wire_address(self, device: DeviceOptions) -> Address:
         """The node as written; it is resolved at every session."""
         return Address(self.node)
+
+    @field_validator("node")
+    @classmethod
+    def _check_node(cls, node: str) -> str:
+        parse(node)
+        return node
 
 
 class OpcUaTemplate(TemplateOptions):
@@ -51,18 +58,39 @@ class Security(Options):
     policy: Literal["None", "Basic256Sha256"] = Field(
         description="None must be said explicitly: anyone can then read and forge values"
     )
-    mode: Literal["Sign", "SignAndEncrypt"] = "SignAndEncrypt"
+    mode: Literal["Sign", "SignAndEncrypt"] = Field(
+        "SignAndEncrypt", description="Sign: nobody can forge values; SignAndEncrypt: nobody can read them either"
+    )
+    server_name: str | None = Field(
+        None,
+        max_length=253,
+        description="host name or address in the server's certificate, where it is not the endpoint's host",
+    )
 
 
 class OpcUa(LinkOptions):
     """One OPC UA session."""
 
     type: Literal["opcua"]
-    endpoint: Annotated[str, Field(pattern=r"^opc\.tcp://[^\s/]+")] = Field(description="opc.tcp://host:port/path")
+    endpoint: Annotated[str, Field(pattern=r"^opc\.tcp://[^\s/@]+(/\S*)?$")] = Field(
+        description="opc.tcp://host:port/path"
+    )
     security: Security = Field(description="{policy: Basic256Sha256, mode: SignAndEncrypt} or {policy: None}")
-    username: str = ""
+    username: str = Field("", description="user of the server; empty: anonymous")
     password: SecretStr | None = None
-    password_file: str | None = Field(None, description="file that holds the password; read again when it changes")
+    password_file: str | None = Field(None, description="file that holds the password; read again at every connect")
+    pki: str = Field(
+        "/var/lib/pilot-gateway/pki",
+        description="folder of own/ (certificate and key of the gateway), trusted/ and rejected/ server certificates",
+    )
     timeout_s: Seconds = Field(4.0, description="longest time to wait for an answer")
     session_timeout_s: Seconds = Field(60.0, description="how long the server keeps the session of a silent client")
     devices: tuple[OpcUaDevice, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check_password(self) -> OpcUa:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("give either password or password_file")
+        if (self.password is not None or self.password_file is not None) and not self.username:
+            raise ValueError("a password needs a username")
+        return self

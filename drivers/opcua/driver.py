@@ -1,0 +1,182 @@
+"""The Driver of OPC UA links: connect, read the polled groups, listen to the pushed ones.
+
+In: a Link. Out: Scans. ``session`` talks to the server, ``decode`` turns answers into Scans, ``subscribe`` keeps the
+subscriptions, ``plan`` says how many and how deep; this file puts them together.
+
+The way of one connection: open the session → learn namespaces and limits → resolve every address against them → create
+one subscription per period → what the server does not take is polled.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from drivers.opcua import plan
+from drivers.opcua.decode import Slot, scan_of
+from drivers.opcua.failures import ServiceFault
+from drivers.opcua.library import ua
+from drivers.opcua.nodes import Node, index_of, parse
+from drivers.opcua.options import Address, OpcUa
+from drivers.opcua.quiet import hush
+from drivers.opcua.session import Session, open_session, read_request
+from drivers.opcua.subscribe import TOO_MANY, Subscriptions, without
+from gateway.core.clock import Clock
+from gateway.core.errors import Unavailable
+from gateway.core.model import Group, Link, Scan, Tag, groups
+from gateway.core.quality import Status
+
+log = logging.getLogger(__name__)
+
+
+class OpcUaDriver:
+    """One OPC UA session; see ``gateway.core.contracts.Driver``."""
+
+    def __init__(self, link: Link, clock: Clock) -> None:
+        if not isinstance(link.options, OpcUa):
+            raise TypeError(f"link {link.id} is not an OPC UA link")
+        self._link = link
+        self._options = link.options
+        self._clock = clock
+        configured = [(device, group) for device in link.devices if device.enabled for group in groups(device)]
+        self._configured_polled = tuple(group for device, group in configured if not plan.subscribes(device))
+        self._configured_pushed = tuple(group for device, group in configured if plan.subscribes(device))
+        self._polled, self._pushed = self._configured_polled, self._configured_pushed
+        self._session: Session | None = None
+        self._subscriptions: Subscriptions | None = None
+        self._nodes: dict[tuple[str, int], Any] = {}  # (device path, tag index) → NodeId of this session
+        self._requests: dict[Group, list[Any]] = {}  # prepared ReadRequests
+        self._read_limit = plan.CALL_LIMIT
+        self._said: set[str] = set()  # what was logged once for this driver
+        hush()
+
+    @property
+    def polled(self) -> tuple[Group, ...]:
+        """The groups to ``read``."""
+        return self._polled
+
+    @property
+    def pushed(self) -> tuple[Group, ...]:
+        """The groups that ``listen`` delivers."""
+        return self._pushed
+
+    @property
+    def overflows(self) -> int:
+        """Values of this session before which the server had to drop others."""
+        return self._subscriptions.overflows if self._subscriptions else 0
+
+    # ------------------------------------------------------------------------------------------- connect, close
+
+    async def connect(self) -> None:
+        """Open a session, resolve every address in it, subscribe."""
+        await self.close()
+        session = self._session = await open_session(self._link.id, self._options)
+        try:
+            self._read_limit = plan.call_limit(session.nodes_per_read)
+            self._requests.clear()
+            self._resolve(session)
+            await self._subscribe(session)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        session, self._session, self._subscriptions = self._session, None, None
+        if session is not None:
+            await session.close()
+
+    def _resolve(self, session: Session) -> None:
+        """Find each tag's NodeId in this session: namespace indexes may have moved since the last one (F17)."""
+        self._nodes.clear()
+        for group in self._configured_polled + self._configured_pushed:
+            for i in group.index:
+                node = _node(group.device.tags[i])
+                index = index_of(node, session.namespaces)
+                if index is not None:
+                    self._nodes[group.device.path, i] = ua.NodeId(node.identifier, index)
+                else:
+                    self._say_once(
+                        f"{session.peer}: the server has no namespace {node.namespace}, "
+                        f"which {group.device.id}.{group.device.tags[i].name} and maybe others need"
+                    )
+
+    async def _subscribe(self, session: Session) -> None:
+        devices = self._link.devices
+        subscriptions = self._subscriptions = Subscriptions(session, self._clock, devices)
+        position = {device.path: i for i, device in enumerate(devices)}
+        rates: dict[int, dict[Slot, Any]] = {}
+        for group in self._configured_pushed:
+            device = position[group.device.path]
+            for i in group.index:
+                node = self._nodes.get((group.device.path, i))
+                if node is None:
+                    subscriptions.failed.setdefault(device, {})[i] = Status.BAD_NODE_ID_UNKNOWN
+                else:
+                    rates.setdefault(group.period_ns, {})[Slot(device, i)] = node
+        refused: list[Slot] = []
+        for period_ns, nodes in sorted(rates.items()):
+            refused += await subscriptions.add(period_ns / 1e9, nodes)
+        pushed, polled = [], list(self._configured_polled)
+        for group in self._configured_pushed:
+            kept, gone = without(group, refused, position[group.device.path])
+            if kept:
+                pushed.append(kept)
+            if gone:
+                polled.append(gone)
+        self._pushed, self._polled = tuple(pushed), tuple(polled)
+        if refused:
+            self._say_once(f"{session.peer} does not take all subscriptions: {len(refused)} tags are polled instead")
+
+    # ------------------------------------------------------------------------------------------------ read, listen
+
+    async def read(self, group: Group) -> Scan:
+        """One poll: as many Read calls as the server's limits need, answered in the order of ``group.index``."""
+        session = self._session
+        if session is None:
+            raise Unavailable(f"{self._link.id}: not connected")
+        data = await self._read_all(session, group)
+        return scan_of(group.device, group.index, data, self._clock.time_ns())
+
+    async def _read_all(self, session: Session, group: Group) -> list[Any]:
+        nodes = [self._nodes.get((group.device.path, i)) for i in group.index]
+        while True:
+            requests = self._requests.get(group)
+            if requests is None:
+                known = [node for node in nodes if node is not None]
+                requests = [read_request(piece) for piece in plan.chunks(known, self._read_limit)]
+                self._requests[group] = requests
+            try:
+                answers = iter([data for request in requests for data in await session.read(request)])
+                break
+            except ServiceFault as e:
+                if e.code not in TOO_MANY or self._read_limit == 1:
+                    raise
+                self._read_limit = max(1, min(self._read_limit, len(group.index)) // 2)
+                self._requests.clear()
+                self._say_once(f"{e}: reading at most {self._read_limit} nodes per call from now on")
+        return [_UNKNOWN if node is None else next(answers) for node in nodes]
+
+    async def listen(self, emit: Callable[[Scan], None]) -> None:
+        """Emit every notification until the link is lost."""
+        if not self._pushed:
+            return
+        if self._subscriptions is None:
+            raise Unavailable(f"{self._link.id}: not connected")
+        await self._subscriptions.listen(emit)
+
+    def _say_once(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            log.warning("%s", sentence)
+
+
+_UNKNOWN = ua.DataValue(StatusCode=ua.StatusCode(int(Status.BAD_NODE_ID_UNKNOWN)))
+"""The answer about a node of a namespace that the server does not have."""
+
+
+def _node(tag: Tag) -> Node:
+    if not isinstance(tag.address, Address):
+        raise TypeError(f"tag {tag.name} is not an OPC UA tag")
+    return parse(tag.address.node)

@@ -1,0 +1,273 @@
+"""One OPC UA session over asyncua: socket, secure channel, session, and the calls a driver makes.
+
+In: the options of a link. Out: bytes from the server, for ``decode``. What asyncua would do in the background by itself
+(reconnecting, its own publish loop, its supervisor) is left unused: the driver's owner decides about those. What
+stays is one task that keeps the session alive and notices a dead peer; ``close`` ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from drivers.opcua import pki
+from drivers.opcua.decode import response
+from drivers.opcua.failures import Peer, translated
+from drivers.opcua.library import Client, SecurityPolicyBasic256Sha256, ua
+from drivers.opcua.options import OpcUa
+from gateway.core.errors import DriverError, ProtocolError, Refused, Unavailable
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PORT = 4840  # of opc.tcp, IANA
+CHANNEL_S = 3600.0  # how long a security token should be valid
+CONNECT_TIMEOUTS = 4  # connecting takes at most this many times timeout_s
+CLOSE_S = 1.0  # for a polite goodbye
+
+NAMESPACES = ua.NodeId(ua.ObjectIds.Server_NamespaceArray)
+SERVER_STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)
+NODES_PER_READ = ua.NodeId(ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead)
+ITEMS_PER_CALL = ua.NodeId(ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall)
+
+T = TypeVar("T")
+
+
+class Session:
+    """An activated session; made by :func:`open_session`."""
+
+    def __init__(self, peer: Peer, options: OpcUa, client: Any) -> None:
+        self.peer = peer
+        self.namespaces: tuple[str, ...] = ()
+        self.nodes_per_read: int | None = None  # OperationLimits as the server tells them; 0: none
+        self.items_per_call: int | None = None
+        self._client = client
+        self.timeout_s = options.timeout_s
+        self._lost: DriverError | None = None
+        self._keeper = asyncio.create_task(self._keep(), name=f"{peer.link}: keep the session")
+
+    # ------------------------------------------------------------------------------------------------- calls
+
+    async def call(self, request: Any, kind: type[T]) -> T:
+        """The answer to one request, within ``timeout_s``. Raises DriverError."""
+        try:
+            with translated(self.peer):
+                async with asyncio.timeout(self.timeout_s):
+                    data = await self._protocol().send_request(request, self.timeout_s)
+                return self._checked(data, kind)
+        except Unavailable as e:
+            raise self._lost or e from e
+
+    async def publish(self, acknowledge: list[Any]) -> Any:
+        """The next PublishResponse of any subscription; waits as long as it takes: the caller watches over it."""
+        request = ua.PublishRequest()
+        request.Parameters.SubscriptionAcknowledgements = acknowledge
+        try:
+            with translated(self.peer):
+                data = await self._protocol().send_request(request, 0)
+                return self._checked(data, ua.PublishResponse)
+        except Unavailable as e:
+            raise self._lost or e from e
+
+    async def read(self, request: Any) -> list[Any]:
+        """The DataValues that a ReadRequest asks for, one per node."""
+        answer: Any = await self.call(request, ua.ReadResponse)
+        if len(answer.Results) != len(request.Parameters.NodesToRead):
+            raise ProtocolError(
+                f"{self.peer}: asked for {len(request.Parameters.NodesToRead)} nodes, got {len(answer.Results)}"
+            )
+        return list(answer.Results)
+
+    def _protocol(self) -> Any:
+        protocol = self._client.uaclient.protocol
+        if protocol is None:
+            raise self._lost or Unavailable(f"{self.peer}: the connection is closed")
+        return protocol
+
+    @staticmethod
+    def _checked(data: Any, kind: type[T]) -> T:
+        answer: Any = response(kind, data)
+        answer.ResponseHeader.ServiceResult.check()
+        return answer  # type: ignore[no-any-return]
+
+    # ---------------------------------------------------------------------------------------------- lifetime
+
+    async def learn(self) -> None:
+        """Read what this server is like: its namespaces and its limits."""
+        told = await self.read(read_request((NAMESPACES, NODES_PER_READ, ITEMS_PER_CALL)))
+        namespaces = told[0].Value.Value
+        if not isinstance(namespaces, list):
+            raise ProtocolError(f"{self.peer}: the server does not tell its namespaces")
+        self.namespaces = tuple(map(str, namespaces))
+        limits = [item.Value.Value for item in told[1:]]
+        self.nodes_per_read, self.items_per_call = (limit if isinstance(limit, int) else None for limit in limits)
+
+    async def _keep(self) -> None:
+        """Renew the security token, keep the session from timing out, and notice a peer that is silent."""
+        client = self._client
+        loop = asyncio.get_running_loop()
+        pause_s = min(self.timeout_s, client.session_timeout / 1000 / 3)
+        renew_s = client.secure_channel_timeout / 1000 * 0.75  # Part 4, 5.5.2
+        renewed_s = loop.time()
+        probe = read_request((SERVER_STATE,))
+        try:
+            while True:
+                await asyncio.sleep(pause_s)
+                if loop.time() - renewed_s >= renew_s:
+                    with translated(self.peer):
+                        async with asyncio.timeout(self.timeout_s):
+                            await client.open_secure_channel(renew=True)
+                        client.uaclient.revolve_security_token()
+                    renewed_s = loop.time()
+                await self.read(probe)
+        except DriverError as e:
+            self._lost = e
+            abort(client)  # fails everyone who waits for an answer
+
+    async def close(self) -> None:
+        """Say goodbye if somebody listens, and let go. Never raises; at most ``CLOSE_S``."""
+        self._keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._keeper
+        with suppress(DriverError), translated(self.peer):
+            async with asyncio.timeout(CLOSE_S):
+                await self._client.close_session()
+                await self._client.close_secure_channel()
+        abort(self._client)
+
+
+async def open_session(link: str, options: OpcUa) -> Session:
+    """Connect, authenticate both sides and activate a session. Raises DriverError; leaves nothing when it does."""
+    peer = Peer(link, options.endpoint)
+    with translated(peer):
+        async with asyncio.timeout(CONNECT_TIMEOUTS * options.timeout_s):
+            client = _client(options)
+            if options.security.policy != "None":
+                await _protect(client, peer, options)
+            password = await asyncio.to_thread(_password, peer, options)
+            try:
+                await client.connect_socket()
+                await client.send_hello()
+                await client.open_secure_channel()
+                await client.create_session()
+                _guard_password(client, peer, options)
+                await client.activate_session(username=options.username or None, password=password)
+            except BaseException:
+                abort(client)
+                raise
+    session = Session(peer, options, client)
+    try:
+        await session.learn()
+    except BaseException:
+        await session.close()
+        raise
+    return session
+
+
+def read_request(nodes: Any) -> Any:
+    """A request for the values of these nodes, with both times."""
+    request = ua.ReadRequest()
+    request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
+    request.Parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value) for node in nodes]
+    return request
+
+
+def abort(client: Any) -> None:
+    """Drop the connection now, without waiting for anyone."""
+    protocol = client.uaclient.protocol
+    if protocol is not None and protocol.transport is not None:
+        protocol.transport.abort()
+    client.uaclient.disconnect_socket()
+
+
+# ------------------------------------------------------------------------------------------------------ security
+
+
+def _client(options: OpcUa) -> Any:
+    parts = urlsplit(options.endpoint)
+    url = options.endpoint if parts.port else parts._replace(netloc=f"{parts.netloc}:{DEFAULT_PORT}").geturl()
+    client = Client(url, timeout=options.timeout_s)
+    client.name = client.description = "pilot-gateway"
+    client.product_uri = "urn:pilot-gateway"
+    client.application_uri = "urn:pilot-gateway"
+    client.session_timeout = int(options.session_timeout_s * 1000)
+    client.secure_channel_timeout = int(CHANNEL_S * 1000)
+    return client
+
+
+async def _protect(client: Any, peer: Peer, options: OpcUa) -> None:
+    """Judge the server's certificate, then let the client use nothing but it."""
+    folder = Path(options.pki)
+    own = await asyncio.to_thread(pki.own, folder)
+    mode = ua.MessageSecurityMode[options.security.mode]
+    offered = await _endpoints(options)
+    for endpoint in offered:
+        if endpoint.SecurityMode == mode and endpoint.SecurityPolicyUri == SecurityPolicyBasic256Sha256.URI:
+            break
+    else:
+        names = sorted({f"{_policy(offer)} {offer.SecurityMode.name.rstrip('_')}" for offer in offered})
+        raise Refused(
+            f"{peer} does not offer {options.security.policy} {options.security.mode}, "
+            f"but {', '.join(names) or 'nothing'}"
+        )
+    certificate = first_certificate(endpoint.ServerCertificate or b"")
+    host = options.security.server_name or urlsplit(options.endpoint).hostname or ""
+    try:
+        await asyncio.to_thread(
+            pki.check_server, folder, certificate, host=host, application_uri=str(endpoint.Server.ApplicationUri)
+        )
+    except Refused as e:
+        raise Refused(f"{peer}: {e}") from e
+    client.application_uri = own.uri
+    await client.set_security(
+        SecurityPolicyBasic256Sha256, own.certificate, own.key, server_certificate=certificate, mode=mode
+    )
+
+
+async def _endpoints(options: OpcUa) -> list[Any]:
+    """What the server offers. Asked without protection, so believed only as far as the certificate proves it."""
+    client = _client(options)
+    try:
+        await client.connect_socket()
+        await client.send_hello()
+        await client.open_secure_channel()
+        endpoints: list[Any] = await client.get_endpoints()
+        await client.close_secure_channel()
+        return endpoints
+    finally:
+        abort(client)
+
+
+def first_certificate(chain: bytes) -> bytes:
+    """The server's own certificate from what may be a chain: DER says its length in the first four bytes."""
+    return chain[: int.from_bytes(chain[2:4], "big") + 4]
+
+
+def _policy(endpoint: Any) -> str:
+    return str(endpoint.SecurityPolicyUri).rpartition("#")[2]
+
+
+def _password(peer: Peer, options: OpcUa) -> str | None:
+    if options.password_file is None:
+        return options.password.get_secret_value() if options.password else None
+    try:
+        return Path(options.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as e:
+        raise Refused(f"{peer.link}: cannot read password_file {options.password_file}: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise Refused(f"{peer.link}: password_file {options.password_file} is not text in UTF-8") from e
+
+
+def _guard_password(client: Any, peer: Peer, options: OpcUa) -> None:
+    """A password never travels in the clear, unless the technician switched all protection off."""
+    if not options.username or (options.security.mode == "SignAndEncrypt" and options.security.policy != "None"):
+        return
+    token = client.server_policy(ua.UserTokenType.UserName)
+    if not token.SecurityPolicyUri.endswith("#None"):
+        return
+    if options.security.policy != "None":
+        raise Refused(f"{peer} wants the password in plain text: use security.mode SignAndEncrypt")
+    log.warning("%s: the password of %s travels in plain text, because security.policy is None", peer, options.username)

@@ -1,0 +1,64 @@
+"""The OPC UA driver keeps the contract of drivers, both when it subscribes and when it polls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from drivers.opcua.driver import OpcUaDriver
+from drivers.opcua.simulator import OpcUaSimulator
+from gateway.core.clock import Clock, SystemClock
+from gateway.core.contracts import Driver, Simulator
+from gateway.core.model import Link, Value
+from tests.contract.driver import DriverContract, one_scan_of_each
+from tests.support.opcua_lines import PLANT, SPARE, Tags, make_link
+
+DEVICES: Mapping[str, Tags] = {
+    "reactor": [
+        {"name": "pressure", "node": f"nsu={PLANT};s=Reactor.Pressure", "unit": "bar"},
+        {"name": "speed", "node": f"nsu={PLANT};i=17", "unit": "r/min", "kind": "int"},
+        {"name": "running", "node": f"nsu={SPARE};s=Running", "kind": "bool", "period_s": 0.1},
+        {"name": "phase", "node": f"nsu={PLANT};g=09087e75-8e5e-499b-954f-f2a9603db28a", "kind": "text"},
+    ],
+    "feed": [
+        {"name": "valve", "node": f"nsu={PLANT};s=Feed.Valve", "unit": "%", "scale": 0.1, "offset": 5},
+        {"name": "mass", "node": f"nsu={SPARE};b=YWJj", "unit": "kg"},
+    ],
+}
+
+
+class OpcUaContract(DriverContract):
+    """What both ways of acquisition share."""
+
+    first: Mapping[str, Mapping[str, Value]] = {
+        "reactor": {"pressure": 1.25, "speed": -300, "running": True, "phase": "heat, 加热"},
+        "feed": {"valve": 42.5, "mass": 1e9},
+    }
+    second: Mapping[str, Mapping[str, Value]] = {
+        "reactor": {"pressure": -0.5, "speed": 2**62, "running": False, "phase": "cool"},
+        "feed": {"valve": 5.0, "mass": 0.125},
+    }
+
+    def make_driver(self, link: Link, clock: Clock) -> Driver:
+        return OpcUaDriver(link, clock)
+
+    def make_simulator(self, link: Link) -> Simulator:
+        return OpcUaSimulator(link)
+
+
+class TestSubscribed(OpcUaContract):
+    def make_link(self, port: int) -> Link:
+        return make_link(port, DEVICES)
+
+
+class TestPolled(OpcUaContract):
+    def make_link(self, port: int) -> Link:
+        return make_link(port, DEVICES, modes={"reactor": "poll", "feed": "poll"})
+
+    async def test_scans_are_well_formed(self, driver: Driver) -> None:
+        """As everywhere, but for the time: a polled value was true since the source said so, not since we asked."""
+        scans = await one_scan_of_each(driver)
+        assert scans
+        for group, scan in scans:
+            assert (scan.device, scan.index) == (group.device, group.index)
+            assert scan.time_ns <= scan.received_ns <= SystemClock().time_ns()
+            self._check_values(scan)
