@@ -79,10 +79,18 @@ class DeviceOptions(Options):
 
     id: Slug = Field(description="Name of the device: what topics and series carry")
     template: Slug | None = Field(None, description="instrument model: a file of config/templates without .yaml")
+    only: tuple[Slug, ...] = Field((), description="of the template's tags only these; default: all")
+    without: tuple[Slug, ...] = Field((), description="all of the template's tags but these")
     period_s: Seconds = Field(1.0, description="how often to read the tags that do not say so themselves")
     equipment: str = Field("", max_length=64, description="ISA-88 unit it belongs to, such as R101")
     names: Names = Field(Names(), description="display names, {en: …, zh: …}")
     enabled: bool = Field(True, description="false: switched off, its tags read BadOutOfService")
+
+    @model_validator(mode="after")
+    def _check_template(self) -> DeviceOptions:
+        if (self.only or self.without) and not self.template:
+            raise ValueError("only and without choose among the tags of a template; this device has none")
+        return self
 
 
 class LinkOptions(Options):
