@@ -14,7 +14,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from tests.bench import report
+from tests.bench import micro, report
 from tests.bench.harness import Result, measure
 from tests.bench.scenario import PRESETS, SINKS, Scenario, changed
 
@@ -35,8 +35,6 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help=f"append the figures to {RESULTS.name}")
     options = vars(parser.parse_args())
     if options.pop("what") == "micro":
-        from tests.bench import micro
-
         micro.main()
         return
     keep, names = options.pop("record"), options.pop("scenario")

@@ -25,9 +25,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {
     "cc": "gcc",
     "influxd": "influxdb",
-    "mosquitto_sub": "mosquitto-clients",
     "mosquitto_passwd": "mosquitto",
+    "mosquitto_pub": "mosquitto-clients",
+    "mosquitto_sub": "mosquitto-clients",
     "node": "nodejs",
+    "systemd-analyze": "systemd",
 }
 """Program → Debian package, where the names differ."""
 
