@@ -105,6 +105,13 @@ def test_the_gateway_of_compose_accepts_its_configuration(tmp_path: Path) -> Non
         source, target = volume.split(":")[:2]
         if source.startswith("."):
             (tmp_path / Path(target).name).symlink_to((COMPOSE_FOLDER / source).resolve())
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    for name in compose()["services"]["gateway"]["secrets"]:
+        (secrets / name).write_text("x")
+    config = (tmp_path / "gateway.yaml").read_text().replace("/run/secrets", str(secrets))
+    (tmp_path / "gateway.yaml").unlink()
+    (tmp_path / "gateway.yaml").write_text(config)
     settings = load(tmp_path / "gateway.yaml", {})
     assert [device.path for device in settings.devices] == ["wuxi/pl1/meter"]
     assert set(settings.sinks) == {"mqtt", "influxdb"}
