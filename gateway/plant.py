@@ -29,6 +29,7 @@ JACKET_J_K, REACTOR_J_K = 15_000.0, 60_000.0
 TRANSFER_W_K, JACKET_LOSS_W_K, REACTOR_LOSS_W_K, COOLING_W_K = 250.0, 8.0, 4.0, 220.0
 HEATER_W, BASE_W = 9_000.0, 350.0
 POWER_FACTOR = 0.94
+RAMP_CEL_MIN = 5.0
 PHASE_SHARES = (0.36, 0.33, 0.31)  # of the power, on L1, L2, L3
 LONGEST_STEP_S = 86_400.0
 
@@ -71,6 +72,11 @@ class Reactor:
     @property
     def target(self) -> float:
         return PHASES[self.phase_number][1]
+
+    @property
+    def stirrer_setpoint(self) -> float:
+        """r/min"""
+        return {"heat": 200.0, "hold": 280.0, "cool": 150.0}[self.phase]
 
     @property
     def viscosity(self) -> float:
@@ -152,15 +158,14 @@ class Reactor:
                 self.batches += 1
         hot = max(0.0, self.reactor - 50) / 30
         self.conversion += (1 - self.conversion) * hot * dt_s / 900
-        speed = {"heat": 200.0, "hold": 280.0, "cool": 150.0}[self.phase]
         flow = {"heat": 0.030, "hold": 0.005, "cool": 0.0}[self.phase]
-        self.stirrer_speed += (speed - self.stirrer_speed) * min(1.0, dt_s / 5)
+        self.stirrer_speed += (self.stirrer_setpoint - self.stirrer_speed) * min(1.0, dt_s / 5)
         self.mass_flow += (flow - self.mass_flow) * min(1.0, dt_s / 3)
         self.fed += self.mass_flow * dt_s
 
     def _control(self, dt_s: float) -> None:
         """A cascade: the reactor's controller asks for a jacket temperature, the jacket's moves heater and valve."""
-        ramp = 5 / 60 * dt_s  # 5 Cel per minute
+        ramp = RAMP_CEL_MIN / 60 * dt_s
         self.working_setpoint += max(-ramp, min(ramp, self.target - self.working_setpoint))
         self.jacket_setpoint = max(
             15.0, min(150.0, self.working_setpoint + 4 * (self.working_setpoint - self.reactor) + 3)
@@ -216,7 +221,7 @@ MASS_FLOWS = frozenset({"kg/s", "g/s", "kg/min", "kg/h"})
 VOLUME_FLOWS = frozenset({"m3/s", "m3/h", "L/s", "L/min", "L/h", "mL/min"})
 DENSITIES = frozenset({"kg/m3", "kg/L", "g/cm3", "g/mL"})
 PRESSURES, TURNS = frozenset({"bar", "mbar", "kPa", "MPa", "Pa"}), frozenset({"r/min", "{rpm}", "/min", "1/min"})
-CEL, PERCENT = frozenset({"Cel"}), frozenset({"%"})
+CEL, PERCENT, RAMPS = frozenset({"Cel"}), frozenset({"%"}), frozenset({"Cel/min"})
 
 # the first row whose words are in "device.tag" and whose units hold that of the tag decides; no units: any
 RULES: tuple[tuple[str, frozenset[str], Measure], ...] = (
@@ -249,9 +254,9 @@ RULES: tuple[tuple[str, frozenset[str], Measure], ...] = (
     (r"", PRESSURES, lambda r: r.pressure + r.noise(0.002)),
     (r"torque", frozenset({"N.m", "N.cm"}), lambda r: r.torque + r.noise(0.002)),
     (r"visc", frozenset({"Pa.s", "mPa.s"}), lambda r: r.viscosity),
-    (r"speed_?(set|sp)|set.*speed", TURNS, lambda r: round(r.stirrer_speed, -1)),
+    (r"set|(_|\b)sp\b", TURNS, lambda r: r.stirrer_setpoint),
     (r"", TURNS, lambda r: max(0.0, r.stirrer_speed + r.noise(0.6))),
-    (r"jacket.*(rate|ramp)", frozenset(), lambda r: 5.0),
+    (r"", RAMPS, lambda r: RAMP_CEL_MIN),
     (r"jacket\.(error|deviation)", frozenset(), lambda r: r.jacket_setpoint - r.jacket),
     (r"jacket.*set_?point_?(select|2)", frozenset(), lambda r: 0.0),
     (r"jacket.*(set_?point|(_|\b)sp(_|\b))", frozenset(), lambda r: r.jacket_setpoint),
@@ -265,7 +270,6 @@ RULES: tuple[tuple[str, frozenset[str], Measure], ...] = (
     (r"ambient|room", CEL, lambda r: AMBIENT + r.noise(0.05)),
     (r"coolant|cooling_water", CEL, lambda r: COOLANT + r.noise(0.05)),
     (r"feed|dos", CEL, lambda r: AMBIENT + r.noise(0.05)),
-    (r"\b(rate|ramp)", frozenset(), lambda r: 5.0),
     (r"\.(error|deviation)$", CEL, lambda r: r.working_setpoint - r.reactor),
     (r"set_?point_?select", frozenset(), lambda r: 0.0),
     (r"set_?point_?2", frozenset(), lambda r: PHASES[-1][1]),
