@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.bench import micro, report
 from tests.bench.harness import Result, measure
 from tests.bench.scenario import PRESETS, SINKS, Scenario, changed
+from tests.support.processes import ProcessFailed
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -48,7 +49,10 @@ def main() -> None:
 def _run(scenario: Scenario) -> Result:
     print(f"measuring {scenario} for {scenario.seconds:g} s …", flush=True)
     with tempfile.TemporaryDirectory(prefix="pilot-bench-") as directory:
-        result = asyncio.run(measure(scenario, Path(directory)))
+        try:
+            result = asyncio.run(measure(scenario, Path(directory)))
+        except ProcessFailed as error:
+            raise SystemExit(f"not measured: {error}") from error
     print(report.table(result), end="\n\n", flush=True)
     return result
 
