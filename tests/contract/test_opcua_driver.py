@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from drivers.opcua.driver import OpcUaDriver
-from drivers.opcua.simulator import OpcUaSimulator
 from gateway.core.clock import Clock, SystemClock
 from gateway.core.contracts import Driver, Simulator
 from gateway.core.model import Link, Value
 from tests.contract.driver import DriverContract, one_scan_of_each
 from tests.support.opcua_lines import PLANT, SPARE, Tags, make_link
+from tests.support.opcua_simulator import QuickSimulator
 
 DEVICES: Mapping[str, Tags] = {
     "reactor": [
@@ -42,7 +42,7 @@ class OpcUaContract(DriverContract):
         return OpcUaDriver(link, clock)
 
     def make_simulator(self, link: Link) -> Simulator:
-        return OpcUaSimulator(link)
+        return QuickSimulator(link)
 
 
 class TestSubscribed(OpcUaContract):
