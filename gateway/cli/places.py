@@ -5,15 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 
-import click
 from pydantic import BaseModel
 
-from gateway.core.errors import ConfigError, GatewayError
+from gateway.core.errors import GatewayError
 from gateway.core.model import Link
-from gateway.settings import Line, load_line_file
 
 
 def config_folder() -> Path:
@@ -26,20 +23,6 @@ def config_folder() -> Path:
         if (folder / "lines").is_dir():
             return folder
     raise GatewayError(f"the example configuration is missing: looked in {' and '.join(map(str, candidates))}")
-
-
-def line_from(path: Path) -> Line:
-    """The line that a file describes; ends the command with every mistake in it (exit 78)."""
-    try:
-        return load_line_file(path)
-    except ConfigError as error:
-        fail(error)
-
-
-def fail(error: GatewayError) -> NoReturn:
-    """Say what is wrong on standard error and end the command: 78 for a wrong configuration, else 1."""
-    click.echo(str(error), err=True)
-    sys.exit(error.exit_code if isinstance(error, ConfigError) else 1)
 
 
 def relocate(link: Link, host: str | None = None, port: int | None = None) -> Link:

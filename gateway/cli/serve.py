@@ -16,9 +16,8 @@ from pydantic import BaseModel, SecretStr
 
 from gateway import __version__, logs
 from gateway.app import App
-from gateway.cli.places import fail
 from gateway.cli.process import notify_systemd, on_stop_signal, run_loop
-from gateway.core.errors import ConfigError, GatewayError
+from gateway.core.errors import GatewayError
 from gateway.settings import load
 
 log = logging.getLogger(__name__)
@@ -47,10 +46,7 @@ def serve(config: Path) -> None:
     Exit codes: 0 stopped as told, 78 wrong configuration, 1 cannot run (a port is taken, the journal cannot be
     opened), 70 a bug.
     """  # noqa: D301
-    try:
-        settings = load(config)
-    except ConfigError as error:
-        fail(error)
+    settings = load(config)
     logs.configure(settings.log.level, settings.log.format.value, secrets=secrets_in(settings))
     log.info("pilot-gateway %s starts", __version__, extra={"gateway": settings.gateway, "config": str(settings.file)})
     sys.exit(run_loop(_serve(App(settings))))

@@ -11,14 +11,15 @@ import click
 import orjson
 
 from drivers import DRIVERS
+from gateway import logs
 from gateway.api.views import address
-from gateway.cli.places import fail, line_from, relocate
+from gateway.cli.places import relocate
 from gateway.cli.process import on_stop_signal, run_loop
 from gateway.core.contracts import Simulator
 from gateway.core.errors import GatewayError
 from gateway.core.model import Link
 from gateway.plant import Plant
-from gateway.settings import Line
+from gateway.settings import Line, load_line_file
 
 Playing = Sequence[tuple[Link, Simulator]]
 
@@ -57,15 +58,13 @@ def simulate(
     With --format json each line of the output is an object: first where every link listens, at the end how many
     write requests came (the gateway sends none).
     """  # noqa: D301
-    line = line_from(line_file)
+    logs.configure("error")
+    line = load_line_file(line_file)
     ports = {"modbus": modbus_port, "opcua": opcua_port}
     if not speed * interval_s <= 86_400:
         raise click.UsageError("--speed times --interval-s must stay below a day")
     links = placed(line.links, host, ports)
-    try:
-        run_loop(_simulate(line, links, Plant(line.devices, seed), speed, interval_s, output))
-    except GatewayError as error:
-        fail(error)
+    run_loop(_simulate(line, links, Plant(line.devices, seed), speed, interval_s, output))
 
 
 def placed(links: Sequence[Link], host: str | None, ports: dict[str, int | None]) -> tuple[Link, ...]:
