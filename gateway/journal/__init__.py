@@ -1,1 +1,10 @@
-"""The durable store of batches on the box."""
+"""The durable, append-only store of batches on the box: from here on a value is accepted.
+
+::
+
+    append ──> sqlite.py ── group of batches ──> store.py ──> journal.db     one thread, one connection
+                  │                                 │ codec.py: batches ↔ bytes (pure)
+                  │ tail: newest groups in memory   │ files.py: lock, high-water mark, ballast
+                  v                                 v
+              cursor.py <── records, in order ── store.py
+"""

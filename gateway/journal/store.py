@@ -1,0 +1,470 @@
+"""The database of the journal: one connection, used by one thread, every call blocking.
+
+In: groups of batches, cursors, dead letters; each ``write`` is one transaction that is on the disk when it returns.
+Out: pieces of consecutive records, checked.
+
+Invariants
+
+- A row's columns are trusted when ``row_crc`` fits, its blob when ``blob_crc`` fits; nothing else is ever used.
+- Rows carry running counts, so what a row that cannot be read held is the difference of its readable neighbours.
+- The newest row is never removed, and the head never goes back: positions do not repeat.
+- Database, WAL, ballast and mark together stay within ``max_bytes``.
+- A row is removed when every cursor on the disk has passed it and ``history_s`` is over, or else, oldest first, when
+  there is no room.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway.core.clock import Clock
+from gateway.core.contracts import Count
+from gateway.core.errors import JournalError
+from gateway.core.model import Batch
+from gateway.journal import codec, tables
+from gateway.journal.files import Ballast, DirectoryLock, HighWaterMark
+from gateway.journal.rows import CursorState, Piece, Standing, Work, size_of
+from gateway.journal.schema import APPLICATION, FORMAT, LOCKING, SETTINGS, TABLES
+from gateway.journal.tables import Row
+
+_log = logging.getLogger("gateway.journal")
+
+MIN_BYTES = 1_000_000  # below this, ballast and WAL would leave nothing
+_PAGE = 4096
+_MARGIN = 16 * _PAGE  # sources, cursors, inner pages of the tree
+_TIDY_NS = 1_000_000_000  # how often rows that everybody has passed are removed, sizes measured, ballast taken
+_TIDY_ROWS = 200  # how many at once, so that a commit is never long
+_SET_ASIDE_KEPT = 2  # damaged journals; more would fill the disk
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class Store:
+    """See above. ``open`` first; every method may raise JournalError, and works again when the disk does."""
+
+    def __init__(self, directory: Path, clock: Clock, *, max_bytes: int, history_s: float) -> None:
+        if max_bytes < MIN_BYTES:
+            raise ValueError(f"a journal needs at least {MIN_BYTES} bytes")
+        self.head = Count()  # all that was ever accepted
+        self.lost = Count()
+        self.found: dict[str, CursorState] = {}  # the cursors that were on the disk at ``open``
+        self._floor = Count()  # what lies before the oldest row
+        self._oldest_ns: int | None = None
+        self._stored: dict[str, CursorState] = {}  # the cursors as they are on the disk
+        self.max_record = max_bytes // 16  # bytes of text that one record may have
+        self._directory = directory
+        self._path = directory / "journal.db"
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._history_ns = round(history_s * 1e9)
+        self._lock = DirectoryLock(directory)
+        self._mark = HighWaterMark(directory)
+        self._ballast = Ballast(directory, min(1 << 20, max_bytes // 8))
+        self._wal_bytes = min(2 << 20, max_bytes // 4)  # room kept for the WAL
+        self._db: sqlite3.Connection | None = None
+        self._sources = codec.Sources()
+        self._trouble = ""
+        self._letter_bytes = 0
+        self._room = 0  # bytes that may be added before the size is measured again
+        self._ceiling = 0  # bytes the database may not outgrow while the disk is full; 0: it is not
+        self._tidied_ns = 0
+        self._bytes = 0
+
+    # ------------------------------------------------------------------------------------------------ opening
+
+    def open(self) -> Standing:
+        """Lock, open or create, see what is there."""
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o750)
+            self._lock.acquire()
+        except OSError as error:
+            raise JournalError(f"the journal cannot be kept in {self._directory}: {error.strerror}") from error
+        try:
+            mark = self._mark.open()
+            self._open_database()
+            self._check_mark(mark)
+            self._ballast.take()
+            self._measure()
+        except OSError as error:
+            self.close()
+            raise JournalError(f"the journal in {self._directory} cannot be opened: {error.strerror}") from error
+        except sqlite3.Error as error:
+            self.close()
+            raise JournalError(f"the journal in {self._directory} cannot be opened: {error}") from error
+        except JournalError:
+            self.close()
+            raise
+        return self._standing()
+
+    def _open_database(self) -> None:
+        """Open; on a full disk with the help of the ballast, and where it is damaged, set it aside and begin anew."""
+        try:
+            try:
+                self._connect()
+                self._load()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN):
+                    raise
+                self._ballast.release()
+                self._connect()
+                self._load()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            self._begin_anew(str(error))
+
+    def _connect(self) -> sqlite3.Connection:
+        self._disconnect()
+        db = self._db = sqlite3.connect(self._path, isolation_level=None, timeout=1.0)
+        db.execute(LOCKING)
+        application = db.execute("PRAGMA application_id").fetchone()[0]
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if application == APPLICATION and version > FORMAT:
+            raise JournalError(
+                f"the journal in {self._directory} was written by a newer version of this program (format {version}, "
+                f"this one knows {FORMAT}): install that version again, or use another directory"
+            )
+        if not empty and (application != APPLICATION or version != FORMAT):
+            raise _damage(f"not a journal: application {application:#x}, format {version}")
+        db.executescript(SETTINGS)
+        # the default of 1,000 pages is more than the ballast can help with
+        db.execute(f"PRAGMA wal_autocheckpoint = {max(10, min(100, self._wal_bytes // 4 // _PAGE))}")
+        db.execute(f"PRAGMA journal_size_limit = {self._wal_bytes}")
+        if empty:
+            db.executescript(f"BEGIN;{TABLES}COMMIT;")
+            self._sources.save_all_again()
+            self._stored, self._letter_bytes, self._room = {}, 0, 0
+        return db
+
+    def _load(self) -> None:
+        """Everything the memory must know. Rows at the end that cannot be trusted are removed."""
+        db = self._connection()
+        for name, cursor in tables.read_cursors(db):
+            if cursor is None:
+                self._report(f"the place of {name} was damaged; it starts again at the oldest record")
+                tables.forget_cursors(db, [name])
+            else:
+                self.found[name] = self._stored[name] = cursor
+        for number, source in tables.read_sources(db):
+            self._sources.add(number, source)
+            if source is None:
+                self._report("the description of a device was damaged; what waited of that device is lost")
+        self.lost = tables.read_lost(db)
+        self._letter_bytes = tables.letter_bytes(db)
+        while (newest := tables.newest(db)) and not newest.sound:
+            self._report("the newest records of the journal were damaged and are lost")
+            db.execute("DELETE FROM commit_group WHERE first_record = ?", (newest.first_record,))
+        self._raise_head(*([newest.end] if newest else []), *(cursor.place for cursor in self.found.values()))
+        self._find_floor()
+
+    def _raise_head(self, *places: Count) -> None:
+        self.head = max(self.head, *places, key=lambda place: place.records) if places else self.head
+
+    def _check_mark(self, mark: Count) -> None:
+        if mark.records > self.head.records:
+            gone = mark.records - self.head.records
+            self._report(f"{gone} records at the end of the journal were damaged and are lost")
+            self.head = mark
+            self._find_floor()
+
+    def _find_floor(self) -> None:
+        """What is the oldest row that can be trusted?"""
+        for row in tables.rows_from(self._connection(), 0):
+            if row.sound:
+                self._floor, self._oldest_ns = row.start, row.committed
+                return
+        self._floor, self._oldest_ns = self.head, None
+
+    # ------------------------------------------------------------------------------------------------ writing
+
+    def write(self, work: Work) -> Standing:
+        """One group commit. When it raises, nothing of it counts, and the same batches must come first next time."""
+        try:
+            self._write_in_spite_of_a_full_disk(work)
+        except sqlite3.DatabaseError as error:
+            self._roll_back()
+            if not _is_damage(error):
+                if not _is_full(error):  # the connection may know less than the disk: open it again next time
+                    self._disconnect()
+                raise JournalError(f"the journal in {self._directory} cannot be written: {error}") from error
+            self._replace_damaged(error)
+            return self.write(work)
+        except OSError as error:
+            self._disconnect()
+            raise JournalError(f"the journal in {self._directory} cannot be written: {error.strerror}") from error
+        try:
+            self._mark.write(self.head, self._clock.monotonic_ns())
+        except OSError as error:  # the commit itself is safe
+            self._report(f"the high-water mark of the journal cannot be written: {error.strerror}")
+        self._tidy()
+        return self._standing()
+
+    def _write_in_spite_of_a_full_disk(self, work: Work) -> None:
+        try:
+            self._transaction(work)
+        except sqlite3.OperationalError as error:
+            if not _is_full(error):
+                raise
+            self._roll_back()
+            self._shrink(sum(len(batch.text) for batch in work.batches))
+            self._transaction(work)
+
+    def _transaction(self, work: Work) -> None:
+        db = self._connection()
+        # once encoded, every source that is used is known
+        blob = codec.encode(work.batches, self._sources) if work.batches else b""
+        letters = [codec.encode((letter.batch,), self._sources) for letter in work.letters]
+        need = len(blob) + sum(map(len, letters))
+        now = self._clock.time_ns()
+        sources = dict(self._sources.unsaved)
+        changed = [cursor for cursor in work.cursors if self._stored.get(cursor.name) != cursor]
+        forgotten = self._stored.keys() - {cursor.name for cursor in work.cursors}
+        letter_bytes = self._letter_bytes
+
+        db.execute("BEGIN IMMEDIATE")
+        if sources:
+            tables.write_sources(db, sources)
+        if changed:
+            tables.write_cursors(db, changed)
+        if forgotten:
+            tables.forget_cursors(db, forgotten)
+        if letters:
+            tables.write_letters(db, work.letters, letters, now)
+            letter_bytes = tables.letter_bytes(db)
+            if letter_bytes > self._max_bytes // 8:
+                tables.remove_letters(db, letter_bytes - self._max_bytes // 8)
+                letter_bytes = tables.letter_bytes(db)
+        if work.gaps:
+            tables.write_gaps(db, work.gaps, now)
+        if work.lost != self.lost:
+            tables.write_lost(db, work.lost)
+        removed = need > self._room and self._make_room(need)
+        if work.batches:
+            tables.write_group(db, work.batches, self.head, now, blob)
+        db.execute("COMMIT")
+
+        for number in sources:
+            del self._sources.unsaved[number]
+        self._stored = {cursor.name: cursor for cursor in work.cursors}
+        self._letter_bytes = letter_bytes
+        self.lost = work.lost
+        if work.batches and self._oldest_ns is None:
+            self._floor, self._oldest_ns = self.head, now
+        self.head += size_of(work.batches)
+        self._room -= need + 2 * _PAGE
+        if removed:
+            self._find_floor()
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def read(self, record: int) -> Piece:
+        """The first piece that can be read from ``record`` on; at the head, an empty one.
+
+        It begins later than ``record`` where what lies between is gone or damaged.
+        """
+        try:
+            return self._read(record)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                self._disconnect()
+                raise JournalError(f"the journal in {self._directory} cannot be read: {error}") from error
+            self._replace_damaged(error)
+            return Piece(self.head, (), self.head)
+
+    def _read(self, record: int) -> Piece:
+        db = self._connection()
+        before = tables.find(db, "WHERE first_record <= ? ORDER BY first_record DESC LIMIT 1", record)
+        for row in tables.rows_from(db, before.first_record if before else record):
+            if row.sound and row.end.records <= record:
+                continue
+            batches = self._batches(row)
+            if batches is not None:
+                return Piece(row.start, batches, row.end).after(record)
+            self._report("damaged records were found in the journal and left out")
+        return Piece(self.head, (), self.head)
+
+    def _batches(self, row: Row) -> list[Batch] | None:
+        """What the row holds; None: damaged."""
+        if not row.sound:
+            return None
+        try:
+            blob = tables.blob_of(self._connection(), row)
+        except sqlite3.DatabaseError as error:
+            if _is_damage(error):
+                return None
+            raise
+        if tables.blob_crc(row, blob) != row.blob_crc:
+            return None
+        try:
+            batches = codec.decode(blob, self._sources)
+        except codec.CodecError as error:
+            self._report(f"records of the journal cannot be decoded: {error}")
+            return None
+        return batches if size_of(batches) == row.end - row.start else None
+
+    # --------------------------------------------------------------------------------------------------- room
+
+    def _make_room(self, need: int) -> bool:
+        """See to it that ``need`` more bytes fit; whether the oldest rows had to go for that."""
+        self._room = self._budget() - self._used()
+        if self._room >= need:
+            return False
+        self._remove_oldest(need - self._room + self._max_bytes // 256)
+        self._room = self._budget() - self._used()
+        return True
+
+    def _budget(self) -> int:
+        most = self._max_bytes - self._ballast.size - self._wal_bytes
+        return (min(most, self._ceiling) if self._ceiling else most) - _MARGIN
+
+    def _used(self) -> int:
+        db = self._connection()
+        pages = db.execute("PRAGMA page_count").fetchone()[0] - db.execute("PRAGMA freelist_count").fetchone()[0]
+        return int(pages) * _PAGE
+
+    def _remove_oldest(self, size: int) -> None:
+        """Remove rows from the oldest on until ``size`` bytes are free; cursors notice when they get there."""
+        freed, last = 0, None
+        for row in tables.rows_from(self._connection(), 0):
+            if freed >= size:
+                break
+            freed += row.blob_bytes + 100
+            last = row
+        if last:
+            self._remove_through(last)
+
+    def _remove_through(self, last: Row) -> None:
+        db = self._connection()
+        newest = tables.newest(db)
+        end = min(last.first_record, newest.first_record - 1 if newest else -1)
+        db.execute("DELETE FROM commit_group WHERE first_record <= ?", (end,))
+
+    def _shrink(self, need: int) -> None:
+        """The disk is full: let go of the ballast, empty the WAL, and live within the pages there are."""
+        if not self._ceiling:
+            _log.error("the disk is full: in the journal the oldest records make room for the newest")
+        self._ballast.release()
+        db = self._connection()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+        self._ceiling = pages * _PAGE
+        self._room = 0
+        free = self._ceiling - self._used()
+        if free < need + 2 * _MARGIN:
+            self._remove_oldest(need + 2 * _MARGIN - free)
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._find_floor()
+
+    def _tidy(self) -> None:
+        """Once a second: remove what everybody has passed, measure, take the ballast again."""
+        now = self._clock.monotonic_ns()
+        if now - self._tidied_ns < _TIDY_NS:
+            return
+        self._tidied_ns = now
+        try:
+            self._remove_passed()
+            self._measure()
+        except sqlite3.DatabaseError as error:
+            self._roll_back()
+            if _is_damage(error):
+                self._replace_damaged(error)
+            elif not _is_full(error):  # what was written stays written, and the next write tells
+                self._disconnect()
+        if self._ballast.take() and self._ceiling:
+            self._ceiling = self._room = 0
+            _log.info("the disk has room again for the journal")
+
+    def _remove_passed(self) -> None:
+        passed = min((cursor.place.records for cursor in self._stored.values()), default=self.head.records)
+        oldest_kept = self._clock.time_ns() - self._history_ns
+        last = None
+        for number, row in enumerate(tables.rows_from(self._connection(), 0)):
+            needed = row.end.records > passed or row.committed > oldest_kept
+            if number >= _TIDY_ROWS or row.first_record >= passed or (row.sound and needed):
+                break
+            last = row
+        if last:
+            self._remove_through(last)
+            self._find_floor()
+
+    def _measure(self) -> None:
+        files = ("journal.db", "journal.db-wal", "ballast", "high-water", "lock")
+        self._bytes = sum(path.stat().st_size for path in map(self._directory.joinpath, files) if path.exists())
+
+    # ------------------------------------------------------------------------------------------------ trouble
+
+    def _replace_damaged(self, error: sqlite3.DatabaseError) -> None:
+        try:
+            self._begin_anew(str(error))
+        except (sqlite3.Error, OSError) as second:
+            self._disconnect()
+            raise JournalError(f"the damaged journal in {self._directory} cannot be replaced: {second}") from second
+
+    def _begin_anew(self, why: str) -> None:
+        """The database is damaged: keep it beside, start a new one where the old one ended."""
+        self._disconnect()
+        stamp = datetime.fromtimestamp(self._clock.time_ns() / 1e9, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        aside = self._directory / f"journal.damaged-{stamp}"
+        for suffix in ("", "-wal"):
+            path = self._path.with_name(self._path.name + suffix)
+            if path.exists():
+                path.rename(f"{aside}{suffix}")
+        self._report(f"the journal was damaged ({why}) and set aside as {aside.name}; a new one was begun")
+        kept = sorted(path for path in self._directory.glob("journal.damaged-*") if not path.name.endswith("-wal"))
+        for old in kept[:-_SET_ASIDE_KEPT]:
+            old.unlink()
+            old.with_name(f"{old.name}-wal").unlink(missing_ok=True)
+        self._raise_head(*(cursor.place for cursor in self.found.values()))
+        self._connect()
+        self._find_floor()
+
+    def _report(self, sentence: str) -> None:
+        if sentence not in self._trouble:
+            self._trouble = f"{self._trouble}; {sentence}" if self._trouble else sentence
+            _log.error("%s", sentence, extra={"directory": str(self._directory)})
+
+    def _standing(self) -> Standing:
+        return Standing(self.head, self._floor, self._oldest_ns, self._bytes, self._trouble)
+
+    def _connection(self) -> sqlite3.Connection:
+        return self._db or self._connect()
+
+    def _roll_back(self) -> None:
+        self._room = 0
+        if self._db is not None and self._db.in_transaction:
+            try:
+                self._db.execute("ROLLBACK")
+            except sqlite3.Error:  # the error that brought us here tells more
+                self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._db is not None:
+            db, self._db = self._db, None
+            try:
+                db.close()
+            except sqlite3.Error as error:  # its last checkpoint failed: the WAL keeps what it holds
+                _log.warning("closing the journal: %s", error)
+
+    def close(self) -> None:
+        """Let go of everything. Never raises."""
+        self._disconnect()
+        self._mark.close()
+        self._lock.release()
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _DAMAGE
+
+
+def _is_full(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def _damage(sentence: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(sentence)
+    error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+    return error
