@@ -31,6 +31,7 @@ from gateway.core.text import parse
 
 try:
     from isal import isal_zlib
+    from isal.igzip_lib import IsalError
 except ImportError:  # no wheel for this machine: the same format, 4.7 times slower
     _crc32 = zlib.crc32
 
@@ -41,10 +42,10 @@ except ImportError:  # no wheel for this machine: the same format, 4.7 times slo
     def _inflate(blob: bytes) -> bytes:
         return zlib.decompress(blob, -15)
 
-    _InflateError = zlib.error
+    _InflateError: type[Exception] = zlib.error
 else:
     _crc32 = isal_zlib.crc32
-    _InflateError = isal_zlib.error  # the same class
+    _InflateError = IsalError  # type: ignore[assignment]  # its stub takes the class for an instance
 
     def _deflate(raw: bytes) -> bytes:
         packed: bytes = isal_zlib.compress(raw, 1, -15)

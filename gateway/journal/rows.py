@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from gateway.core.contracts import Count
 from gateway.core.model import Batch
 
-
 NOTHING = Count()
 
 
