@@ -29,6 +29,7 @@ from tests.bench.servers import mosquitto, stored_values, victoria_metrics
 from tests.support.processes import Process, ProcessFailed, free_port, gateway_command, run_process, run_to_end
 
 QUIET_S = 1.5  # nothing new for so long: everything that is on its way has arrived
+FIRST_S = 30.0  # the longest time to wait for the first value
 DRAIN_S = 60.0  # the longest time to wait for that
 
 
@@ -88,7 +89,7 @@ async def measure(scenario: Scenario, directory: Path) -> Result:
         gateway = await stack.enter_async_context(
             run_process(*gateway_command("serve", "--config", str(config)), name="gateway")
         )
-        await subscriber.wait_for(r"values [1-9]", 60)
+        await _first_values(subscriber, gateway)
         await asyncio.sleep(scenario.warm_up_s)
 
         window = [time.time(), time.monotonic()]
@@ -194,6 +195,16 @@ async def _check(config: Path) -> float:
     if done.code != 0:
         raise ProcessFailed(f"pilot-gateway check refused the configuration:\n{done.stdout}{done.stderr}")
     return time.perf_counter() - begin
+
+
+async def _first_values(subscriber: Process, gateway: Process) -> None:
+    """Return when the first values have come; raise with what the gateway said when none will."""
+    deadline = time.monotonic() + FIRST_S
+    while not (subscriber.lines and subscriber.lines[-1].rpartition(" ")[2] not in ("0", "ready")):
+        if gateway.returncode is not None or time.monotonic() > deadline:
+            said = "\n".join(list(gateway.lines)[-40:])
+            raise ProcessFailed(f"no value came; the gateway said:\n{said}")
+        await asyncio.sleep(0.05)
 
 
 METRICS = {
