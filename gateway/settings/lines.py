@@ -47,7 +47,7 @@ def build_line(tree: Node, templates: Templates, site: str | None, mistakes: Mis
     place = _Place(site or "", file.line if file else "", file.area if file else "")
     links_node = tree.map.get("links")
     nodes = [node for node in (links_node.items if links_node else []) if isinstance(node.value, dict)]
-    repeated(nodes, "id", "links", mistakes)
+    repeated(nodes, "link", "links", mistakes)
     _repeated_devices(nodes, mistakes)
     links = [_link(node, at(tree, ("links", i))[1], templates, place, mistakes) for i, node in enumerate(nodes)]
     if file is None or len(mistakes.found) > before:
@@ -134,7 +134,7 @@ def _with_templates(
     for i, device in enumerate(link.map["devices"].items):
         within = at(link, ("devices", i), key)[1]
         tags = device.map.get("tags")
-        repeated(tags.items if tags else [], "name", f"{within}.tags", mistakes)
+        repeated(tags.items if tags else [], "tag", f"{within}.tags", mistakes)
         said = device.map.get("template")
         name = said.value if said else None
         if said is None:

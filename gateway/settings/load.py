@@ -31,6 +31,8 @@ def load(path: Path | str, environ: Mapping[str, str] = os.environ) -> Settings:
     mistakes = Mistakes()
     tree = read(file, mistakes)
     if tree is None:
+        if file.is_file():  # its lines are where they usually are, and may be mistaken too
+            _lines(Node({"site": Node("unknown", str(file), 0)}, str(file), 0), None, file.parent, mistakes)
         raise ConfigError(mistakes.in_order())
     tree = overlay(tree, environ, mistakes)
     folder = file.parent.absolute()
@@ -133,7 +135,7 @@ def _sink(name: str, node: Node, folder: Path, mistakes: Mistakes) -> SinkOption
         return None
     options = validate(SINKS[said.value].options, locate_files(node, folder, mistakes, key), mistakes, key)
     url = node.map.get("url")
-    if url and isinstance(url.value, str) and "@" in url.value.split("://")[-1].split("/")[0]:
+    if options and url and isinstance(url.value, str) and "@" in url.value.split("://")[-1].split("/")[0]:
         mistakes.add(url, f"{key}.url", "holds a user or password; use token, token_file or the environment")
     return cast("SinkOptions | None", options)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from drivers import PROTOCOLS, Protocol
 from gateway.core.options import TemplateOptions
@@ -85,22 +86,19 @@ def _protocol(tree: Node, mistakes: Mistakes) -> Protocol | None:
 
 def _repeated_tags(tree: Node, mistakes: Mistakes) -> bool:
     tags = tree.map.get("tags")
-    return tags is not None and repeated(tags.items, "name", "tags", mistakes)
+    return tags is not None and repeated(tags.items, "tag", "tags", mistakes)
 
 
-def repeated(items: list[Node], key: str, within: str, mistakes: Mistakes) -> bool:
-    """Whether two of ``items`` have one name; a mistake for each that comes later."""
+def repeated(items: list[Node], noun: str, within: str, mistakes: Mistakes) -> bool:
+    """Whether two tags, or two links, have one name; a mistake for each that comes later."""
+    key = "name" if noun == "tag" else "id"
     seen: dict[str, Node] = {}
-    before = len(mistakes.found)
     for item in items:
         name = item.text(key)
-        if name is None:
-            continue
-        if name in seen:
-            place = where(seen[name], item)
-            mistakes.add(item.map[key], f"{within}[{name}]", f"two of them are called {name}; the other is in {place}")
-        seen.setdefault(name, item)
-    return len(mistakes.found) > before
+        if name is not None and seen.setdefault(name, item) is not item:
+            other = where(seen[name].map[key], item)
+            mistakes.add(item.map[key], f"{within}[{name}]", f"two {noun}s are called {name}; the other is in {other}")
+    return len(seen) < sum(item.text(key) is not None for item in items)
 
 
 def where(node: Node, seen_from: Node) -> str:
@@ -122,8 +120,19 @@ def merge(template: Template, device: Node, mistakes: Mistakes, within: str) -> 
             tags[name] = _over(tags[name], tag)
         else:
             more.append(tag)
+            _expect_whole(template, tag, mistakes, within)
     place = own or device
     return merged.replaced("tags", Node([*tags.values(), *more], place.file, place.line))
+
+
+def _expect_whole(template: Template, tag: Node, mistakes: Mistakes, within: str) -> None:
+    """A tag that the template does not have and that is not complete either was probably meant to be one of its."""
+    name = tag.text("name")
+    model = get_args(template.protocol.template.model_fields["tags"].annotation)[0]
+    needed = {info.alias or key for key, info in model.model_fields.items() if info.is_required()}
+    if name and name not in template.tags and not needed <= set(tag.map):
+        known = did_you_mean(name, template.tags)
+        mistakes.add(tag.map["name"], f"{within}.tags[{name}].name", f"{template.name} has no tag {name}{known}")
 
 
 def _over(below: Node, above: Node) -> Node:

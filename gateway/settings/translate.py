@@ -14,6 +14,7 @@ from enum import Enum
 from functools import lru_cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from unicodedata import normalize
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -56,12 +57,15 @@ def translate(error: ValidationError, model: type[BaseModel], tree: Node, within
     for detail in details:
         if detail["type"] == "missing" and detail["loc"] in misspelt:
             continue  # "did you mean …" says it already
+        loc = detail["loc"]
+        if detail["type"] == "missing" and isinstance(loc[-1], int):
+            loc = loc[:-1]  # one of a pair is missing: the pair is what people see
         spot = _Spot(tree, within)
-        for piece in detail["loc"]:
+        for piece in loc:
             spot.descend(piece)
         if detail["type"] == "too_short" and len(spot.node.items) >= detail["ctx"]["min_length"]:
             continue  # pydantic does not count items that are mistaken themselves
-        where = model_at(model, detail["loc"])
+        where = model_at(model, loc)
         yield Mistake(spot.node.file, spot.node.line, spot.key, _sentence(detail, where, spot))
 
 
@@ -234,12 +238,12 @@ def _sentence(detail: ErrorDetails, expected: Expected, spot: _Spot) -> str:
     if kind == "extra_forbidden":
         return "unknown key" + did_you_mean(str(detail["loc"][-1]), expected.keys)
     if kind == "missing" and isinstance(detail["loc"][-1], int):
-        return f"has only {len(spot.node.items)} of its entries{_about(expected)}"
+        return f"has {len(spot.node.items)} of its entries only{_about(expected)}"
     if kind == "missing":
         return "is missing" + _about(expected)
     if kind == "value_error":
         return str(detail["ctx"]["error"])
-    shown = "this" if expected.secret or spot.absent else show(spot.node)
+    shown = "" if expected.secret or spot.absent else show(spot.node)
     maker = _SENTENCES.get(kind)
     return maker(shown, detail.get("ctx", {}), expected) if maker else f"{shown}: {detail['msg']}"
 
@@ -270,16 +274,22 @@ def _about(expected: Expected) -> str:
 def _wanted(noun: str) -> Callable[[str, dict[str, Any], Expected], str]:
     def sentence(shown: str, ctx: dict[str, Any], expected: Expected) -> str:
         hint = ""
-        if shown.startswith('"') and "number" in noun and re.fullmatch(r'"[-+]?[0-9.]+(e[-+]?\d+)?"', shown):
+        if noun in ("a list", "a map of keys"):
+            # not the value itself: it may be a secret in a wrong place
+            shown = "text" if shown.startswith('"') else "a number" if shown[-1:].isdigit() else shown
+        elif "number" in noun and re.fullmatch(r'"[-+]?[0-9.]+(e[-+]?\d+)?"', shown):
             hint = "; leave out the quotes"
-        elif shown.strip('"').lower() in ("yes", "no", "on", "off") and noun == "true or false":
-            hint = f"; write {'true' if shown.strip(chr(34)).lower() in ('yes', 'on') else 'false'}"
+        elif noun == "true or false" and shown.strip('"').lower() in _SAID:
+            hint = f"; write {_SAID[shown.strip(chr(34)).lower()]}"
         elif noun == "text" and shown not in ("a map of keys", "a list", "nothing"):
-            hint = "; put it in quotes" if shown != "this" else "; put the value in quotes"
+            hint = "; put it in quotes"
         limits = _limits(expected) if "number" in noun else ""
-        return f"must be {noun}{f' ({limits})' if limits else ''}, not {shown}{hint}"
+        return f"must be {noun}{f' ({limits})' if limits else ''}{f', not {shown}' if shown else ''}{hint}"
 
     return sentence
+
+
+_SAID = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
 def _not_allowed(shown: str, ctx: dict[str, Any], expected: Expected) -> str:
@@ -300,8 +310,9 @@ def _out_of_range(shown: str, ctx: dict[str, Any], expected: Expected) -> str:
 def _pattern(shown: str, ctx: dict[str, Any], expected: Expected) -> str:
     pattern = ctx.get("pattern", "")
     if pattern == SLUG:
-        slug = re.sub(r"[^a-z0-9_-]+", "-", shown.strip('"').lower()).strip("-_")
-        near = f'; did you mean "{slug}"?' if slug and slug.isascii() and shown.startswith('"') else ""
+        plain = normalize("NFKD", shown.strip('"')).encode("ascii", "ignore").decode()  # ü becomes u
+        slug = re.sub(r"[^a-z0-9_-]+", "-", plain.lower()).strip("-_")
+        near = f'; did you mean "{slug}"?' if slug else ""
         return f"{shown} cannot be a name; allowed: lower-case letters a-z, digits, - and _, no blanks{near}"
     if pattern == UNIT:
         return f"{shown} is not a UCUM code; allowed: printable ASCII without blanks, such as Cel, bar, kW.h, L/min"

@@ -10,8 +10,8 @@ of YAML 1.2, so that ``no``, ``on``, ``12:30:00`` and ``1_000`` are what they lo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeAlias
 
 import yaml
@@ -246,7 +246,7 @@ class _Builder:
             self._say(line, "YAML tags such as !name have no meaning here; put the text in quotes")
 
     def _say(self, line: int, message: str, key: str = "") -> None:
-        names = [frame.key for frame in self._open[:-1] if frame.key]
+        names = [frame.key for frame in (self._open[:-1] if key else self._open) if frame.key]
         self.mistakes.append(Mistake(self.file, line, ".".join([*names, key] if key else names), message))
 
 
@@ -255,6 +255,7 @@ _SENTENCES = (
     ("found unexpected end of stream", "a quote or bracket that is opened here is never closed"),
     ("did not find expected ',' or", "a ',' or a closing bracket is missing"),
     ("did not find expected '-' indicator", "wrong indentation, or a '-' is missing"),
+    ("did not find expected node content", "a value or a closing bracket is missing"),
     ("did not find expected key", "wrong indentation, or a key is missing"),
     ("could not find expected ':'", "a ':' is missing behind a key"),
     ("block sequence entries are not allowed", "a list must begin in a line of its own"),
@@ -274,18 +275,10 @@ def _syntax(error: yaml.YAMLError, text: str, file: str) -> Mistake:
         )
     if "end of stream" in problem and getattr(error, "context_mark", None):
         mark = error.context_mark  # type: ignore[attr-defined]
-    line = _line(text, mark.line)
+    line = next(islice(text.splitlines(), mark.line, None), "")
+    if "\t" in line and ("cannot start any token" in problem or "tab character" in problem):
+        return Mistake(file, mark.line + 1, "", "a tab; YAML is indented with spaces only")
     if "cannot start any token" in problem:
-        if "\t" in line:
-            return Mistake(file, mark.line + 1, "", "a tab; YAML is indented with spaces only")
         return Mistake(file, mark.line + 1, "", "a value that begins with @, ` or % must be in quotes")
     sentence = next((words for part, words in _SENTENCES if part in problem), problem)
     return Mistake(file, mark.line + 1, "", f"not valid YAML: {sentence}")
-
-
-def _line(text: str, number: int) -> str:
-    return next(_nth(iter(text.splitlines()), number), "")
-
-
-def _nth(lines: Iterator[str], number: int) -> Iterator[str]:
-    return (line for i, line in enumerate(lines) if i == number)
