@@ -27,10 +27,10 @@ def make_device(options: ModbusDevice) -> Device:
     return Device("site", "line", options.id, tuple(make_tag(tag, options) for tag in options.tags), options)
 
 
-def make_link(devices: Sequence[Mapping[str, Any]], port: int, timeout_s: float = 0.5) -> Link:
-    """A link "bus" to 127.0.0.1:port with these devices, written as in a line file."""
+def make_link(devices: Sequence[Mapping[str, Any]], port: int, timeout_s: float = 0.5, host: str = "127.0.0.1") -> Link:
+    """A link "bus" to host:port with these devices, written as in a line file."""
     options = ModbusTcp.model_validate(
-        {"id": "bus", "type": "modbus-tcp", "host": "127.0.0.1", "port": port, "timeout_s": timeout_s}
+        {"id": "bus", "type": "modbus-tcp", "host": host, "port": port, "timeout_s": timeout_s}
         | {"devices": list(devices)}
     )
     return Link("bus", options.type, tuple(make_device(device) for device in options.devices), options)
