@@ -115,12 +115,15 @@ async def read_line(line: Line, wanted: Wanted, timeout_s: float, clock: Clock) 
     """Read what is wanted from all links of the line at once."""
     result = Result(LiveBoard(line.devices))
     links = [link for link in line.links if any(device in wanted.devices for device in link.devices)]
-    await asyncio.gather(*(_read_link(link, wanted, timeout_s, clock, result) for link in links))
+    # all before the first connect: importing a protocol's library takes a second in which nobody is answered
+    drivers = [DRIVERS[link.type].make_driver(link, clock) for link in links]
+    await asyncio.gather(
+        *(_read_link(link, driver, wanted, timeout_s, result) for link, driver in zip(links, drivers, strict=True))
+    )
     return result
 
 
-async def _read_link(link: Link, wanted: Wanted, timeout_s: float, clock: Clock, result: Result) -> None:
-    driver = DRIVERS[link.type].make_driver(link, clock)
+async def _read_link(link: Link, driver: Driver, wanted: Wanted, timeout_s: float, result: Result) -> None:
     normalisers = {device.path: Normaliser(device, "00000000") for device in link.devices}
 
     def take(scan: Scan) -> None:
