@@ -41,6 +41,15 @@ WORDS = {
 """Registers that a value of the type takes; a string says its own length."""
 
 
+_KINDS = {
+    Type.FLOAT32: (Kind.FLOAT,),
+    Type.FLOAT64: (Kind.FLOAT,),
+    Type.BIT: (Kind.BOOL, Kind.INT),
+    Type.STRING: (Kind.TEXT,),
+}
+"""Kinds that hold every value of a type without a silent cast; integers go into int, float and bool."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a tag is in a Modbus device; the ``address`` of a core Tag."""
@@ -75,40 +84,15 @@ class ModbusTag(TagOptions):
         return WORDS.get(self.type, self.length or 1)
 
     @model_validator(mode="after")
-    def _check_type(self) -> ModbusTag:
-        bits = self.type is Type.BIT or self.function in (1, 2)
-        if self.function in (1, 2) and "type" in self.model_fields_set and self.type is not Type.BIT:
-            raise ValueError(f"function {self.function} reads single bits: leave out type: {self.type}")
-        if self.bit is not None and (self.type is not Type.BIT or self.function in (1, 2)):
-            raise ValueError("bit names one bit of a register: it goes with type: bit and functions 3 and 4")
+    def _check_registers(self) -> ModbusTag:
         if (self.length is not None) != (self.type is Type.STRING):
-            raise ValueError(
-                "length is the number of registers of a type: string, which needs it; no other type has it"
-            )
+            raise ValueError("length, in registers, belongs to type: string and to no other")
         if self.wire_register + self.words > 65_536:
-            raise ValueError(f"register {self.wire_register} and the {self.words - 1} after it go beyond 65535")
-        if (bits or self.type is Type.STRING) and (self.scale != 1 or self.offset != 0):
-            raise ValueError("scale and offset are for numbers")
-        if self.invalid:
-            if bits or self.type is Type.STRING:
-                raise ValueError("invalid is for numbers")
-            most = (1 << 16 * self.words) - 1
-            if not all(0 <= value <= most for value in self.invalid):
-                raise ValueError(f"invalid holds raw values from 0 to 0x{most:X} for type: {self.type}")
-        allowed = self._kinds(bits)
-        if self.kind and self.kind not in allowed:
-            raise ValueError(f"kind: {self.kind} cannot hold this type; allowed: {', '.join(allowed)}")
+            raise ValueError(f"register {self.wire_register} and the {self.words - 1} behind it go beyond 65535")
+        most = (1 << 16 * self.words) - 1
+        if not all(0 <= value <= most for value in self.invalid):
+            raise ValueError(f"invalid takes raw values from 0 to 0x{most:X} for type: {self.type}")
         return self
-
-    def _kinds(self, bits: bool) -> tuple[Kind, ...]:
-        """The kinds that hold every value of the type."""
-        if self.type is Type.STRING:
-            return (Kind.TEXT,)
-        if bits:
-            return (Kind.BOOL, Kind.INT)
-        if self.type in (Type.FLOAT32, Type.FLOAT64) or self.scale != 1 or self.offset != 0:
-            return (Kind.FLOAT,)
-        return (Kind.INT, Kind.FLOAT, Kind.BOOL)
 
     def value_kind(self, device: DeviceOptions) -> Kind:
         """Kind.FLOAT for whatever is scaled, Kind.INT for plain integers, BOOL for bits, TEXT for strings."""
@@ -123,14 +107,31 @@ class ModbusTag(TagOptions):
         return Kind.INT
 
     def wire_address(self, device: DeviceOptions) -> Address:
-        """The address with the defaults of the device filled in."""
+        """The address with the defaults of the device filled in.
+
+        Raises ValueError where the tag does not go with them.
+        """
         device = _modbus(device)
         function = self.function or device.function
+        bits = function in (1, 2)
+        if bits and "type" in self.model_fields_set and self.type is not Type.BIT:
+            raise ValueError(f"function {function} reads single bits: leave out type: {self.type}")
+        if self.bit is not None and (bits or self.type is not Type.BIT):
+            raise ValueError("bit picks one bit of a register: it goes with type: bit and function 3 or 4")
+        if self.type is Type.BIT and not bits and self.bit is None:
+            raise ValueError("type: bit needs bit: which one of the register; 0 is the least significant")
+        if self.invalid and (bits or self.type in (Type.BIT, Type.STRING)):
+            raise ValueError("invalid is for numbers")
+        if not bits and _registers_asked(self, device.limits) > device.limits.max_registers:
+            raise ValueError(f"its {self.words} registers do not fit into one request within the limits of the device")
+        allowed = _KINDS.get(Type.BIT if bits else self.type, (Kind.INT, Kind.FLOAT, Kind.BOOL))
+        if self.value_kind(device) not in allowed:
+            raise ValueError(f"kind: {self.kind} cannot hold this type; allowed: {', '.join(allowed)}")
         return Address(
             function=function,
             register=self.wire_register,
-            words=1 if function in (1, 2) else self.words,
-            type=Type.BIT if function in (1, 2) else self.type,
+            words=1 if bits else self.words,
+            type=Type.BIT if bits else self.type,
             byte_order=self.byte_order or device.byte_order,
             word_order=self.word_order or device.word_order,
             bit=self.bit or 0,
@@ -157,22 +158,6 @@ class ModbusMap(Options):
     limits: Limits = Field(Limits(), description="what the instrument accepts in one request")
 
 
-def _check_tags(tags: tuple[ModbusTag, ...], whole: ModbusMap) -> None:
-    """What a tag alone cannot know: whether it goes with the defaults of its map."""
-    for tag in tags:
-        function = tag.function or whole.function
-        if function in (1, 2):
-            if "type" in tag.model_fields_set and tag.type is not Type.BIT:
-                raise ValueError(f"tag {tag.name}: function {function} reads single bits: leave out type: {tag.type}")
-            if tag.bit is not None:
-                raise ValueError(f"tag {tag.name}: bit goes with functions 3 and 4")
-            continue
-        if tag.type is Type.BIT and tag.bit is None:
-            raise ValueError(f"tag {tag.name}: say which bit of the register, 0 is the least significant")
-        if _registers_asked(tag, whole.limits) > whole.limits.max_registers:
-            raise ValueError(f"tag {tag.name}: its {tag.words} registers do not fit into one request of these limits")
-
-
 def _registers_asked(tag: ModbusTag, limits: Limits) -> int:
     """How long a request for this tag alone is."""
     count = tag.words + (tag.wire_register % 2 if limits.even_start else 0)
@@ -185,22 +170,12 @@ class ModbusTemplate(TemplateOptions, ModbusMap):
     protocol: Literal["modbus"]
     tags: tuple[ModbusTag, ...] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _check_map(self) -> ModbusTemplate:
-        _check_tags(self.tags, self)
-        return self
-
 
 class ModbusDevice(DeviceOptions, ModbusMap):
     """One Modbus unit."""
 
     address: int = Field(1, ge=0, le=255, description="unit id: 1-247 on a bus, 255 or 1 over TCP")
     tags: tuple[ModbusTag, ...] = ()
-
-    @model_validator(mode="after")
-    def _check_map(self) -> ModbusDevice:
-        _check_tags(self.tags, self)
-        return self
 
 
 def _modbus(device: DeviceOptions) -> ModbusDevice:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from drivers.modbus.encode import Encoder
 from drivers.modbus.options import Address, Limits, ModbusDevice, ModbusTcp
@@ -33,10 +33,11 @@ class ModbusSimulator:
             raise TypeError(f"{link.id} is no Modbus TCP link")
         self._host = link.options.host
         self._wanted_port = link.options.port
-        self._units = {_options(device).address: _Unit(device) for device in link.devices}
-        self._devices = {device.id: self._units[_options(device).address] for device in link.devices}
-        if len(self._units) != len(link.devices):
-            raise ValueError(f"two devices of {link.id} have one address")
+        sharing: dict[int, list[Device]] = {}  # several devices of a line may be one unit, such as parts of a PLC
+        for device in link.devices:
+            sharing.setdefault(_options(device).address, []).append(device)
+        self._units = {address: _Unit(devices) for address, devices in sharing.items()}
+        self._played_by = {device.id: self._units[_options(device).address] for device in link.devices}
         self._writes = 0
         self._server: asyncio.Server | None = None
         self._sessions: set[_Session] = set()
@@ -66,7 +67,7 @@ class ModbusSimulator:
         Raises KeyError for an unknown device or tag, ValueError for a value that its registers cannot hold; then
         nothing is changed.
         """
-        self._devices[device].set(values)
+        self._played_by[device].set(device, values)
 
     def answer(self, request: bytes) -> bytes:
         """What the link answers to unit, function, data: unit, function, data."""
@@ -88,19 +89,19 @@ class ModbusSimulator:
 
 
 class _Unit:
-    """One device: an image of its registers per function code."""
+    """One unit id: an image of its registers per function code."""
 
-    def __init__(self, device: Device) -> None:
-        self._limits = _options(device).limits
-        self._encoder = Encoder(device)
-        addresses = [tag.address for tag in device.tags if isinstance(tag.address, Address)]
+    def __init__(self, devices: Sequence[Device]) -> None:
+        self._limits = _options(devices[0]).limits
+        self._encoders = {device.id: Encoder(device) for device in devices}
+        addresses = [tag.address for device in devices for tag in device.tags if isinstance(tag.address, Address)]
         functions = {address.function for address in addresses}
         self._images = {
             function: bytearray(END if function in BITS else 2 * END) for function in functions
         }  # zeros: untouched pages of it take no memory
         self._known = {function: _known(addresses, function, self._limits) for function in functions}
 
-    def set(self, values: Mapping[str, Value]) -> None:
+    def set(self, device: str, values: Mapping[str, Value]) -> None:
         """Put everything into the images, or nothing."""
         waiting: dict[tuple[int, int], bytes] = {}
 
@@ -108,7 +109,7 @@ class _Unit:
             stands = bytes(self._images[function][2 * register : 2 * register + 2])
             return waiting.get((function, 2 * register), stands)
 
-        for function, place, piece in self._encoder.pieces(values, read):
+        for function, place, piece in self._encoders[device].pieces(values, read):
             waiting[function, place] = piece
         for (function, place), piece in waiting.items():
             self._images[function][place : place + len(piece)] = piece
