@@ -77,12 +77,14 @@ class MqttSink:
 
     async def connect(self) -> None:
         """Connect, and tell who we are: gateway state, then meta, state and run of everything, all retained."""
+        options = self._options
         self._let_go()
+        most_bytes = self._session.most_bytes if self._session else 0
         self._look_for_takeover()
-        session = Session(self._make_client(), self._where, self._options.window, self._options.timeout_s)
+        session = Session(self._make_client(), self._where, options.window, options.timeout_s, most_bytes)
         self._session = session
         try:
-            await session.open(self._options.host, self._options.port, self._options.keepalive_s)
+            await session.open(options.host, options.port, options.keepalive_s)
             self._shown.clear()
             self._runs.clear()
             self._post = None

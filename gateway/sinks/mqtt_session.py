@@ -29,7 +29,7 @@ from gateway.sinks.worker import Worker
 TICK_S = 0.5
 """How often a session looks at its clock: keep-alive and the age of what is not acknowledged."""
 
-REFUSED_FOR_GOOD = {0x90: "topic name invalid", 0x95: "packet too large", 0x99: "payload format invalid"}
+REFUSED_FOR_GOOD = {0x90: "topic name invalid", 0x99: "payload format invalid"}
 """PUBACK reason codes (MQTT 5, 3.4.2.1) that are about the message: sending it again would not help."""
 
 REFUSED_FOR_NOW = {0x80: "unspecified error", 0x83: "implementation specific error", 0x97: "quota exceeded"}
@@ -37,6 +37,11 @@ REFUSED_FOR_NOW = {0x80: "unspecified error", 0x83: "implementation specific err
 
 NOT_AUTHORIZED = 0x87
 TAKEN_OVER = 0x8E
+TOO_LARGE = 0x95
+"""A broker that did not announce its limit ends the connection with this; which message it was it does not say."""
+
+PACKET_OVERHEAD = 300
+"""More than what a PUBLISH adds to topic and payload."""
 
 ONLY_A_PERSON = {
     0x01: "the broker does not speak this MQTT version: set version to 3.1.1",
@@ -79,10 +84,20 @@ class Delivery:
             self.done.set_result(None)
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message that was sent and is not acknowledged."""
+
+    delivery: Delivery
+    index: int
+    sent_at: float  # loop time
+    bytes: int
+
+
 class Session:
     """One connection. All methods are called in the event loop."""
 
-    def __init__(self, client: Client, where: str, window: int, timeout_s: float) -> None:
+    def __init__(self, client: Client, where: str, window: int, timeout_s: float, most_bytes: int = 0) -> None:
         self._client = client
         self._where = where  # host:port, for people
         self._window = window
@@ -90,10 +105,10 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._connected: asyncio.Future[None] = self._loop.create_future()
         self._queue: deque[Delivery] = deque()  # those with messages that are not sent
-        self._waiting: dict[int, tuple[Delivery, int, float]] = {}  # mid → whose, which, sent when; oldest first
+        self._waiting: dict[int, Waiting] = {}  # by mid, oldest first
         self._fd = -1
         self._timer: asyncio.TimerHandle | None = None
-        self._most_bytes = 0  # largest packet the broker takes; 0: it did not say
+        self.most_bytes = most_bytes  # largest packet the broker takes, as far as known; 0: no limit
         self._best_effort: MQTTMessageInfo | None = None
         self.retain_available = True
         self.opened_at = self._loop.time()
@@ -168,7 +183,7 @@ class Session:
             self._timer.cancel()
         if not self._connected.done():
             self._connected.set_result(None)
-        for delivery in (*self._queue, *(delivery for delivery, _, _ in self._waiting.values())):
+        for delivery in (*self._queue, *(waiting.delivery for waiting in self._waiting.values())):
             if not delivery.done.done():
                 delivery.done.set_result(None)
         self._queue.clear()
@@ -238,17 +253,18 @@ class Session:
                 continue
             index = delivery.sent
             delivery.sent += 1
-            if self._most_bytes and len(message.payload) + len(message.topic) + 300 > self._most_bytes:
+            size = len(message.payload) + len(message.topic) + PACKET_OVERHEAD
+            if self.most_bytes and size > self.most_bytes:
                 delivery.acknowledged += 1
                 delivery.refused[index] = (
-                    f"{len(message.payload)} bytes, but the broker takes packets of {self._most_bytes} bytes at most"
+                    f"{len(message.payload)} bytes, but the broker takes packets of {self.most_bytes} bytes at most"
                 )
                 continue
             info = self._client.publish(message.topic, message.payload, 1, message.retain, message.properties)
             if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self.end(SinkUnavailable(f"paho did not take a message: {info.rc!r}"))
                 return
-            self._waiting[info.mid] = (delivery, index, self._loop.time())
+            self._waiting[info.mid] = Waiting(delivery, index, self._loop.time(), size)
 
     # ---------------------------------------------------------------------------------- called by paho and loop
 
@@ -269,7 +285,7 @@ class Session:
         self._timer = self._loop.call_later(TICK_S, self._tick)
         self._client.loop_misc()
         oldest = next(iter(self._waiting.values()), None)
-        if oldest and self._loop.time() - oldest[2] > self._timeout_s:
+        if oldest and self._loop.time() - oldest.sent_at > self._timeout_s:
             self.end(
                 SinkUnavailable(f"the broker {self._where} has not acknowledged a message for {self._timeout_s:g} s")
             )
@@ -289,7 +305,7 @@ class Session:
             self.end(SinkUnavailable(f"the broker {self._where} acknowledges nothing (maximum QoS 0)", slow=True))
             return
         self._window = min(self._window, getattr(properties, "ReceiveMaximum", 65_535))
-        self._most_bytes = getattr(properties, "MaximumPacketSize", 0)
+        self.most_bytes = getattr(properties, "MaximumPacketSize", self.most_bytes)
         self.retain_available = bool(getattr(properties, "RetainAvailable", 1))
         if not self._connected.done():
             self._connected.set_result(None)
@@ -300,6 +316,9 @@ class Session:
                 f"another client connected to {self._where} with our client id: give every gateway its own client_id",
                 slow=True,
             )
+        elif reason.value == TOO_LARGE and self._waiting:
+            self.most_bytes = max(waiting.bytes for waiting in self._waiting.values()) - 1
+            error = SinkUnavailable(f"the broker {self._where} found a message too large and ended the connection")
         elif not self._connected.done():
             error = SinkUnavailable(f"{self._where} closed the connection before answering: {reason}; is it TLS?")
         else:
@@ -311,10 +330,10 @@ class Session:
         waiting = self._waiting.pop(mid, None)
         if waiting is None:
             return  # quality of service 0
-        delivery, index, _ = waiting
+        delivery = waiting.delivery
         delivery.acknowledged += 1
         if reason.is_failure:
-            self._refused(delivery, index, reason)
+            self._refused(delivery, waiting.index, reason)
         delivery.finish_if_complete()
 
     def _refused(self, delivery: Delivery, index: int, reason: ReasonCode) -> None:

@@ -48,7 +48,19 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
         reason = error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error)
         raise SinkUnavailable(f"certificates cannot be loaded from {names}: {reason}", slow=True) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = ClosingSocket
     return context
+
+
+class ClosingSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails; libraries tend to leave that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 def certificate_error(error: ssl.SSLError, host: str) -> SinkUnavailable:

@@ -25,7 +25,7 @@ VERSIONS = pytest.mark.parametrize("version", ["3.1.1", "5"])
 IDENTITY = Identity("gw1", "9f3a11c2")
 
 
-@pytest.fixture()
+@pytest.fixture
 async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
     async with mosquitto(tmp_path) as running:
         yield running
