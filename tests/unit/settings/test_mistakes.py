@@ -41,7 +41,8 @@ def test_the_folder_of_these_tests_is_right(folder: Folder) -> None:
         ("{name: a, register: 1, unit: }", f"{TAG}.unit: must be text, not nothing"),
         (
             "{name: a, register: 1, unit: °C}",
-            f'{TAG}.unit: "°C" is not a UCUM code; allowed: printable ASCII without blanks, such as Cel, bar, kW.h, L/min',
+            f'{TAG}.unit: "°C" is not a UCUM code; allowed: printable ASCII without blanks, '
+            "such as Cel, bar, kW.h, L/min",
         ),
         (
             "{name: a, register: 1, kind: flaot}",

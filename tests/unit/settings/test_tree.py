@@ -31,7 +31,8 @@ def test_every_value_knows_its_line() -> None:
         ("yes", "yes"), ("no", "no"), ("on", "on"), ("Off", "Off"), ("y", "y"), ("true", True), ("FALSE", False),
         ("null", None), ("~", None), ("", None), ("None", "None"), ("12:30:00", "12:30:00"), ("1_000", "1_000"),
         ("010", 10), ("0o10", 8), ("0x1F", 31), ("-7", -7), ("+7", 7), ("0b11", "0b11"), ("1.", 1.0), (".5", 0.5),
-        ("1e3", 1000.0), ("-.inf", float("-inf")), ("2026-11-23", "2026-11-23"), ("=", "="), ("nsu=urn:x;s=y", "nsu=urn:x;s=y"),
+        ("1e3", 1000.0), ("-.inf", float("-inf")), ("2026-11-23", "2026-11-23"), ("=", "="),
+        ("nsu=urn:x;s=y", "nsu=urn:x;s=y"),
     ],
 )  # fmt: skip
 def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
@@ -65,14 +66,16 @@ def test_a_byte_order_mark_and_windows_line_ends_are_nothing_special() -> None:
         ("a: 1\nb: 2\na: 3\n", "a.yaml:3: a: given twice; the first time in line 1"),
         ("a:\n\tb: 1\n", "a.yaml:2: a tab; YAML is indented with spaces only"),
         (b"a: 1\nb: \xff\n", "a.yaml:2: byte 0xff is not UTF-8; save the file as UTF-8"),
-        ("a: b: c\n", "a.yaml:1: not valid YAML: a second ': ' in one line, or wrong indentation; text with ': ' needs quotes"),
+        ("a: b: c\n", "a.yaml:1: not valid YAML: a second ': ' in one line, or wrong indentation; "
+         "text with ': ' needs quotes"),
         ('a: 1\nb: "x\n\n', "a.yaml:2: not valid YAML: a quote or bracket that is opened here is never closed"),
         ("a: [1,\nb: 2\n", "a.yaml:3: not valid YAML: a ',' or a closing bracket is missing"),
         ("- a\nb: 1\n", "a.yaml:2: not valid YAML: wrong indentation, or a '-' is missing"),
         ("a: @x\n", "a.yaml:1: a value that begins with @, ` or % must be in quotes"),
         ("a: *x\n", "a.yaml:1: *x refers to &x, which does not end above"),
         ("a: &a [*a]\n", "a.yaml:1: *a refers to &a, which does not end above"),
-        ("a: !!python/object/apply:os.system [x]\n", "a.yaml:1: a: YAML tags such as !name have no meaning here; put the text in quotes"),
+        ("a: !!python/object/apply:os.system [x]\n", "a.yaml:1: a: "
+         "YAML tags such as !name have no meaning here; put the text in quotes"),
         ("a: 1\n---\nb: 1\n", "a.yaml:2: a second document begins (---); one file, one document"),
         ("[a]: 1\n", "a.yaml:1: a key must be a word; is a quote or a colon missing?"),
         ("a: \x01\n", "a.yaml:1: a control character; only visible characters are allowed"),
