@@ -84,7 +84,6 @@ class Standing:
     floor: Count  # what lies before the oldest record that is still there
     oldest_ns: int | None
     bytes: int
-    trouble: str  # damage that was found since the start; empty: none
 
 
 def size_of(batches: Sequence[Batch]) -> Count:

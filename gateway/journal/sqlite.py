@@ -86,7 +86,7 @@ class SqliteJournal:
         self._lost = Count()
         self._losing = False
         self._error = ""  # why it cannot write
-        self._standing = Standing(Count(), Count(), None, 0, "")
+        self._standing = Standing(Count(), Count(), None, 0)
         self._commits = 0
         self._bug: BaseException | None = None
         self._changed = asyncio.Event()  # replaced whenever it is set
@@ -156,7 +156,7 @@ class SqliteJournal:
             dropped_readings={name: each.dropped.readings for name, each in cursors.items()},
             lost_records=self._lost.records,
             lost_readings=self._lost.readings,
-            error="; ".join(filter(None, (self._error, self._standing.trouble))),
+            error="; ".join(filter(None, (self._error, self._store.trouble))),
             cursors=cursors,
             commits=self._commits,
         )

@@ -49,6 +49,7 @@ class Store:
             raise ValueError(f"a journal needs at least {MIN_BYTES} bytes")
         self.head = Count()  # all that was ever accepted
         self.lost = Count()
+        self.trouble = ""  # damage that was found since the start; other threads may read it
         self.found: dict[str, CursorState] = {}  # the cursors that were on the disk at ``open``
         self._floor = Count()  # what lies before the oldest row
         self._oldest_ns: int | None = None
@@ -65,7 +66,6 @@ class Store:
         self._wal_bytes = min(2 << 20, max_bytes // 4)  # room kept for the WAL
         self._db: sqlite3.Connection | None = None
         self._sources = codec.Sources()
-        self._trouble = ""
         self._letter_bytes = 0
         self._room = 0  # bytes that may be added before the size is measured again
         self._ceiling = 0  # bytes the database may not outgrow while the disk is full; 0: it is not
@@ -422,12 +422,12 @@ class Store:
         self._find_floor()
 
     def _report(self, sentence: str) -> None:
-        if sentence not in self._trouble:
-            self._trouble = f"{self._trouble}; {sentence}" if self._trouble else sentence
+        if sentence not in self.trouble:
+            self.trouble = f"{self.trouble}; {sentence}" if self.trouble else sentence
             _log.error("%s", sentence, extra={"directory": str(self._directory)})
 
     def _standing(self) -> Standing:
-        return Standing(self.head, self._floor, self._oldest_ns, self._bytes, self._trouble)
+        return Standing(self.head, self._floor, self._oldest_ns, self._bytes)
 
     def _connection(self) -> sqlite3.Connection:
         return self._db or self._connect()
