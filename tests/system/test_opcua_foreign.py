@@ -1,0 +1,250 @@
+"""The OPC UA driver against another implementation of OPC UA: node-opcua."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.opcua.driver import OpcUaDriver
+from gateway.core.clock import SystemClock
+from gateway.core.errors import Refused, Unavailable
+from gateway.core.model import Link, TimeSource, Value
+from gateway.core.quality import GOOD, Status
+from tests.support.opcua_foreign import PASSWORD, URI, USERNAME, SharedServer, foreign_server, shared_server
+from tests.support.opcua_lines import make_link
+from tests.support.opcua_listening import ends, listening
+from tests.support.processes import free_port
+
+pytestmark = pytest.mark.system
+
+EVERY_TYPE: dict[str, tuple[str, Value, int]] = {
+    # tag: (kind, value, status); the node has the same name with capitals
+    "Boolean": ("bool", True, GOOD),
+    "SByte": ("int", -8, GOOD),
+    "Byte": ("int", 200, GOOD),
+    "Int16": ("int", -16000, GOOD),
+    "UInt16": ("float", 60000.0, GOOD),
+    "Int32": ("int", -2_000_000_000, GOOD),
+    "UInt32": ("int", 4_000_000_000, GOOD),
+    "Int64": ("int", -(2**53 - 1), GOOD),
+    "Float": ("float", 80.4, GOOD),
+    "Double": ("float", 1.25, GOOD),
+    "String": ("text", "加热", GOOD),
+    "LocalizedText": ("text", "搅拌", GOOD),
+    "DateTime": ("text", "2024-02-29T12:30:15.250Z", GOOD),
+    "Guid": ("text", "09087e75-8e5e-499b-954f-f2a9603db28a", GOOD),
+    "NotANumber": ("float", None, Status.BAD_SENSOR_FAILURE),
+    "Infinite": ("float", None, Status.BAD_SENSOR_FAILURE),
+    "Array": ("float", None, Status.BAD_TYPE_MISMATCH),
+    "Bad": ("float", None, Status.BAD_SENSOR_FAILURE),
+    "Uncertain": ("float", 7.0, Status.UNCERTAIN_SENSOR_NOT_ACCURATE),
+    "Nowhere": ("float", None, Status.BAD_NODE_ID_UNKNOWN),
+}
+WRONG_KIND: dict[str, str] = {"Double": "int", "Int32": "bool", "String": "float", "Boolean": "int", "Guid": "bool"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SharedServer]:
+    """For the tests that leave it as it is."""
+    with shared_server(counters=1000, missing=[17, 500]) as server:
+        yield server
+
+
+def tag(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name.lower(), "node": f"nsu={URI};s={name}", **more}
+
+
+def counters(count: int) -> list[dict[str, Any]]:
+    return [tag(f"Counter{n}", kind="int") for n in range(count)]
+
+
+def link_to(port: int, tags: list[dict[str, Any]], mode: str = "subscribe", **options: Any) -> Link:
+    return make_link(port, {"plant": tags}, modes={"plant": mode}, path="/foreign", **options)
+
+
+@asynccontextmanager
+async def connected(link: Link) -> AsyncIterator[OpcUaDriver]:
+    driver = OpcUaDriver(link, SystemClock())
+    try:
+        await driver.connect()
+        yield driver
+    finally:
+        await driver.close()
+
+
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_every_type_arrives_as_its_kind(server: SharedServer, mode: str) -> None:
+    tags = [tag(name, kind=kind) for name, (kind, _, _) in EVERY_TYPE.items()]
+    async with connected(link_to(server.port, tags, mode)) as driver, listening(driver) as heard:
+        await heard.until(lambda h: len(h.values) == len(tags), "every tag")
+    for name, (_, value, status) in EVERY_TYPE.items():
+        got = heard.values[name.lower()][0], heard.status[name.lower()][0]
+        assert got == (value, status), name
+        assert type(got[0]) is type(value), name
+
+
+async def test_f22_a_value_of_another_type_is_never_cast(server: SharedServer) -> None:
+    tags = [tag(name, kind=kind) for name, kind in WRONG_KIND.items()]
+    async with connected(link_to(server.port, tags)) as driver, listening(driver) as heard:
+        await heard.until(lambda h: len(h.values) == len(tags), "every tag")
+    assert {name: values[0] for name, values in heard.values.items()} == {name.lower(): None for name in WRONG_KIND}
+    assert {status[0] for status in heard.status.values()} == {Status.BAD_TYPE_MISMATCH}
+
+
+async def test_every_change_arrives_once_in_order_with_the_time_of_the_source(server: SharedServer) -> None:
+    tags = [dict(each, period_s=0.02) for each in counters(10)]
+    async with connected(link_to(server.port, tags)) as driver, listening(driver) as heard:
+        await heard.until(lambda h: len(h.values.get("counter9", ())) >= 30, "thirty changes")
+    for name, values in heard.values.items():
+        first = values[0]
+        assert isinstance(first, int)
+        assert values == list(range(first, first + len(values))), name
+    assert {scan.time_source for scan in heard.scans} == {TimeSource.DEVICE}
+    assert all(0 <= scan.received_ns - scan.time_ns < 5e9 for scan in heard.scans)
+    assert driver.overflows == 0
+
+
+async def test_f21_two_nodes_missing_among_a_thousand_cost_those_two_only(server: SharedServer) -> None:
+    async with connected(link_to(server.port, counters(1000))) as driver, listening(driver) as heard:
+        await heard.until(lambda h: len(h.values) == 1000, "every tag")
+        await heard.until(lambda h: len(h.values["counter0"]) > 5, "more changes")
+    bad = {name for name, statuses in heard.status.items() if any(statuses)}
+    assert bad == {"counter17", "counter500"}
+    assert heard.status["counter17"] == [Status.BAD_NODE_ID_UNKNOWN], "once"
+
+
+async def test_f16_limits_of_the_server_are_obeyed() -> None:
+    limits = {"maxNodesPerRead": 7, "maxMonitoredItemsPerCall": 5}
+    async with foreign_server(counters=40, limits=limits) as server:
+        for mode in ("subscribe", "poll"):
+            async with connected(link_to(server.port, counters(40), mode)) as driver, listening(driver) as heard:
+                await heard.until(lambda h: len(h.values) == 40, "every tag")
+            assert not any(any(statuses) for statuses in heard.status.values())
+
+
+async def test_f15_killed_and_restarted() -> None:
+    port = free_port()
+    link = link_to(port, counters(5))
+    async with asyncio.timeout(60):
+        driver = OpcUaDriver(link, SystemClock())
+        try:
+            async with foreign_server(port=port) as server:
+                await driver.connect()
+                async with listening(driver) as heard:
+                    await heard.until(lambda h: len(h.values) == 5, "every tag")
+                    await server.process.kill()
+                    error = await ends(heard, within_s=5)
+            assert isinstance(error, Unavailable)
+            assert str(port) in str(error)
+            with pytest.raises(Unavailable, match="nothing listens"):
+                await driver.connect()
+            async with foreign_server(port=port):
+                await driver.connect()
+                async with listening(driver) as heard:
+                    await heard.until(lambda h: len(h.values.get("counter4", ())) > 3, "changes again")
+                assert all(value is not None for values in heard.values.values() for value in values)
+        finally:
+            await driver.close()
+
+
+async def test_f17_no_value_under_a_wrong_tag_when_namespaces_have_moved() -> None:
+    """The old index now leads to nodes of the same names that say -1."""
+    port = free_port()
+    driver = OpcUaDriver(link_to(port, counters(5)), SystemClock())
+    try:
+        for moved_by in (0, 3):
+            async with foreign_server(port=port, namespacesFirst=moved_by):
+                await driver.connect()
+                async with listening(driver) as heard:
+                    await heard.until(lambda h: len(h.values.get("counter4", ())) > 3, "changes")
+                assert not [values for values in heard.values.values() if -1 in values]
+    finally:
+        await driver.close()
+
+
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_f3_a_frozen_server_is_noticed_and_comes_back(server: SharedServer, mode: str) -> None:
+    driver = OpcUaDriver(link_to(server.port, counters(5), mode), SystemClock())
+    try:
+        await driver.connect()
+        async with listening(driver) as heard:
+            await heard.until(lambda h: len(h.values) == 5, "every tag")
+            server.child.send_signal(signal.SIGSTOP)
+            error = await ends(heard, within_s=4)  # timeout_s is 1
+        assert isinstance(error, Unavailable)
+        before = time.monotonic()
+        await driver.close()
+        assert time.monotonic() - before < 2
+        server.child.send_signal(signal.SIGCONT)
+        await driver.connect()
+        async with listening(driver) as heard:
+            await heard.until(lambda h: len(h.values.get("counter4", ())) > 3, "changes again")
+    finally:
+        server.child.send_signal(signal.SIGCONT)
+        await driver.close()
+
+
+@pytest.mark.parametrize("mode", ["Sign", "SignAndEncrypt"])
+async def test_f18_an_unknown_certificate_is_refused_until_a_person_trusts_it(
+    server: SharedServer, mode: str, tmp_path: Path
+) -> None:
+    link = link_to(
+        server.port, counters(3), security={"policy": "Basic256Sha256", "mode": mode}, pki=tmp_path, timeout_s=3
+    )
+    driver = OpcUaDriver(link, SystemClock())
+    try:
+        with pytest.raises(Refused, match=r"not trusted yet.*thumbprint [0-9A-F]{40}.*move .*rejected"):
+            await driver.connect()
+        (rejected,) = (tmp_path / "rejected").iterdir()
+        shutil.move(rejected, tmp_path / "trusted" / rejected.name)
+        await driver.connect()
+        async with listening(driver) as heard:
+            await heard.until(lambda h: len(h.values.get("counter2", ())) > 3, "changes")
+        assert (tmp_path / "own" / "pilot-gateway.key").stat().st_mode & 0o077 == 0
+    finally:
+        await driver.close()
+
+
+async def test_f18_a_certificate_for_another_host_is_refused(server: SharedServer, tmp_path: Path) -> None:
+    security = {"policy": "Basic256Sha256", "server_name": "plc.example"}
+    driver = OpcUaDriver(link_to(server.port, counters(1), security=security, pki=tmp_path), SystemClock())
+    (tmp_path / "trusted").mkdir()
+    shutil.copy(server.certificate, tmp_path / "trusted")
+    with pytest.raises(Refused, match=r"not for plc\.example"):
+        await driver.connect()
+    await driver.close()
+
+
+async def test_a_wrong_password_is_refused_and_the_file_is_read_again(server: SharedServer, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("wrong\n")
+    (tmp_path / "trusted").mkdir()
+    shutil.copy(server.certificate, tmp_path / "trusted")
+    link = link_to(
+        server.port,
+        counters(1),
+        security={"policy": "Basic256Sha256"},
+        pki=tmp_path,
+        username=USERNAME,
+        password_file=str(password),
+        timeout_s=3,
+    )
+    driver = OpcUaDriver(link, SystemClock())
+    try:
+        with pytest.raises(Refused, match="username and password") as caught:
+            await driver.connect()
+        assert "wrong" not in str(caught.value)
+        password.write_text(f"{PASSWORD}\n")
+        await driver.connect()
+        async with listening(driver) as heard:
+            await heard.until(lambda h: bool(h.values), "a value")
+    finally:
+        await driver.close()
