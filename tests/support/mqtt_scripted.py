@@ -11,6 +11,8 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from tests.support.tcp import listening
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -64,9 +66,8 @@ class ScriptedBroker:
                 body = await reader.readexactly(await _length(reader))
                 match first >> 4:
                     case 1:
-                        answer = (
-                            b"\x00" + self.connack + bytes([len(self.connack_properties)]) + self.connack_properties
-                        )
+                        properties = bytes([len(self.connack_properties)]) + self.connack_properties
+                        answer = b"\x00" + self.connack + properties
                         writer.write(bytes([0x20, len(answer)]) + answer)
                     case 3:
                         self._publish(connection, first, body, writer)
@@ -74,11 +75,8 @@ class ScriptedBroker:
                         writer.write(b"\xd0\x00")
                     case 14:
                         return
-        except (asyncio.IncompleteReadError, OSError):
-            return
         finally:
             self._writers.discard(writer)
-            writer.close()
 
     def _publish(self, connection: int, first: int, body: bytes, writer: asyncio.StreamWriter) -> None:
         topic_end = 2 + struct.unpack_from("!H", body)[0]
@@ -117,11 +115,5 @@ async def _length(reader: asyncio.StreamReader) -> int:
 async def scripted_broker() -> AsyncIterator[ScriptedBroker]:
     """Listening on a port of the loopback interface."""
     broker = ScriptedBroker()
-    server = await asyncio.start_server(broker.serve, "127.0.0.1", 0)
-    broker.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(broker.serve) as broker.port:
         yield broker
-    finally:
-        server.close()
-        broker.drop()
-        await asyncio.sleep(0)
