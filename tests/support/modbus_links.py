@@ -24,7 +24,8 @@ def make_tag(options: ModbusTag, device: ModbusDevice) -> Tag:
 
 def make_device(options: ModbusDevice) -> Device:
     """The core's device, on line "line" of site "site"."""
-    return Device("site", "line", options.id, tuple(make_tag(tag, options) for tag in options.tags), options)
+    tags = tuple(make_tag(tag, options) for tag in options.tags)
+    return Device("site", "line", options.id, tags, options, enabled=options.enabled)
 
 
 def make_link(devices: Sequence[Mapping[str, Any]], port: int, timeout_s: float = 0.5, host: str = "127.0.0.1") -> Link:

@@ -1,0 +1,129 @@
+"""The hold that the exchange has on pymodbus: these fail if a new version works differently underneath."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import sys
+
+import pytest
+from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.pdu import DecodePDU
+
+from drivers.modbus.exchange import Exchange, Lost, Silent, StrictFramer, connect_hint
+from tests.support.modbus_scripted import rightly, scripted, silently
+
+WHERE = "meter.plant:502"
+
+
+async def test_pymodbus_asks_our_framer_for_every_piece_of_the_stream() -> None:
+    pieces: list[bytes] = []
+
+    class Listening(StrictFramer):
+        def handleFrame(self, data: bytes, exp_devid: int, exp_tid: int) -> tuple[int, None]:  # noqa: N802
+            pieces.append(data)
+            return min(3, len(data)), None
+
+    async with scripted(lambda q: (b"abcd", b"e")) as server:
+        client = AsyncModbusTcpClient("127.0.0.1", port=server.port, reconnect_delay=0)
+        client.ctx.framer = Listening(DecodePDU(False))
+        await client.ctx.call_create()
+        client.ctx.transport.write(bytes(12))  # type: ignore[attr-defined]
+        async with asyncio.timeout(5):
+            while b"".join(pieces[-1:])[-1:] != b"e":  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        # what is not used up comes again, in front of what is new
+        assert pieces in ([b"abcd", b"de"], [b"abcde"])
+        assert client.ctx.recv_buffer in (b"", b"de")
+        client.close()
+
+
+async def test_the_answer_is_bytes_and_goes_by_our_checks() -> None:
+    async with scripted(rightly) as server:
+        exchange = Exchange("127.0.0.1", server.port, timeout_s=5)
+        await exchange.open()
+        data = await exchange.ask(unit=3, function=4, start=100, count=2, size=4)
+        (question,) = server.questions
+        assert (question.unit, question.function, question.start, question.count) == (3, 4, 100, 2)
+        assert data == question.data
+        exchange.close()
+
+
+async def test_transactions_count_up_and_around() -> None:
+    async with scripted() as server:
+        exchange = Exchange("127.0.0.1", server.port, timeout_s=5)
+        await exchange.open()
+        exchange._transaction = 0xFFFE
+        for _ in range(3):
+            await exchange.ask(1, 3, 0, 1, 2)
+        assert [question.transaction for question in server.questions] == [0xFFFF, 1, 2]
+        exchange.close()
+
+
+async def test_a_request_that_was_cancelled_leaves_nothing_behind() -> None:
+    async with scripted(silently) as server:
+        exchange = Exchange("127.0.0.1", server.port, timeout_s=50)
+        await exchange.open()
+        task = asyncio.create_task(exchange.ask(1, 3, 0, 1, 2), name="ask")
+        async with asyncio.timeout(5):
+            while not server.questions:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        data = await exchange.ask(1, 3, 0, 1, 2)
+        assert data == server.questions[-1].data
+        exchange.close()
+
+
+async def test_closing_ends_a_request_at_once() -> None:
+    async with scripted(silently) as server:
+        exchange = Exchange("127.0.0.1", server.port, timeout_s=50)
+        await exchange.open()
+        task = asyncio.create_task(exchange.ask(1, 3, 0, 1, 2), name="ask")
+        await asyncio.sleep(0)
+        exchange.close()
+        with pytest.raises(Lost):
+            await task
+        with pytest.raises(Lost):
+            await exchange.ask(1, 3, 0, 1, 2)
+
+
+async def test_a_timeout_is_no_retry() -> None:
+    """pymodbus would ask again, and take the second answer for the first."""
+    async with scripted(silently) as server:
+        exchange = Exchange("127.0.0.1", server.port, timeout_s=0.05)
+        await exchange.open()
+        with pytest.raises(Silent):
+            await exchange.ask(1, 3, 0, 1, 2)
+        assert len(server.questions) == 1
+        exchange.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux only")
+async def test_a_peer_that_does_not_even_acknowledge_is_given_up() -> None:
+    """F3: three timeouts, not the quarter of an hour of TCP."""
+    async with scripted() as server:
+        exchange = Exchange("127.0.0.1", server.port, timeout_s=0.5)
+        await exchange.open()
+        assert exchange._client is not None
+        wire = exchange._client.ctx.transport.get_extra_info("socket")
+        assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1500
+        assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        exchange.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ConnectionRefusedError(), "nothing listens at meter.plant:502: is the device or converter switched on"),
+        (TimeoutError(), "meter.plant:502 does not answer: is it switched on"),
+        (socket.gaierror(-2, "Name or service not known"), "nobody knows the name in meter.plant:502"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "there is no way to meter.plant:502"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "there is no way to meter.plant:502"),
+        (OSError(errno.EMFILE, "Too many open files"), "cannot connect to meter.plant:502: Too many open files"),
+    ],
+)
+def test_why_there_is_no_connection_in_words_of_a_technician(error: OSError, sentence: str) -> None:
+    assert connect_hint(error, WHERE).startswith(sentence)
