@@ -166,6 +166,7 @@ def _sink(sink: SinkHealth, cursor: CursorStats) -> dict[str, Any]:
         "writes": sink.writes,
         "records": {name: count.records for name, count in counts.items()},
         "readings": {name: count.readings for name, count in counts.items()},
+        "delivered_since_start": {"records": sink.delivered_records, "readings": sink.delivered_readings},
         "last_delivery": milliseconds(sink.last_delivery_ns),
         "catching_up": sink.history,
     }

@@ -115,12 +115,11 @@ def failures(moment: Moment, writes: int | None) -> list[str]:
     if not moment.accepted:
         failed.append("nothing was accepted: no instrument was read")
     mqtt = moment.sink("mqtt")
-    if not mqtt or not mqtt["readings"]["delivered"]:
+    if not mqtt or not mqtt["delivered_since_start"]["readings"]:
         failed.append("nothing was delivered to the broker" + (f": {mqtt['error']}" if mqtt.get("error") else ""))
-    elif moment.messages < mqtt["records"]["delivered"]:
-        failed.append(
-            f"the gateway says it published {mqtt['records']['delivered']} messages, but {moment.messages} arrived"
-        )
+    elif moment.messages < mqtt["delivered_since_start"]["records"]:
+        said = mqtt["delivered_since_start"]["records"]
+        failed.append(f"the gateway says it published {said} messages, but {moment.messages} arrived")
     for sink in moment.status.get("sinks", ()):
         lost = sink["readings"]["dropped"] + sink["readings"]["dead"]
         if lost:

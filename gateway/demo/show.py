@@ -161,7 +161,7 @@ class Show:
         """Let the subscriber get what the gateway has delivered when last asked."""
         self._look()
         moment = self._moment
-        delivered = moment.sink("mqtt").get("records", {}).get("delivered", 0)
+        delivered = moment.sink("mqtt").get("delivered_since_start", {}).get("records", 0)
         with suppress(GatewayError):  # ``failures`` says so, with numbers
             self._until.true(lambda: self._witness.messages >= delivered, 5.0, "not everything arrived")
         self._moment = Moment(moment.status, moment.live, self._witness.messages, self._witness.values)

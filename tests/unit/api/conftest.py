@@ -102,7 +102,9 @@ class Insides:
             version="1.2.3",
             started_ns=NOW_NS - 90_000_000_000,
             links={"bus": LinkHealth("bus", "modbus-tcp", State.ONLINE, THEN_NS, connects=1, scans=5, readings=10)},
-            sinks={"mqtt": SinkHealth("mqtt", "mqtt", State.ONLINE, writes=38)},
+            sinks={
+                "mqtt": SinkHealth("mqtt", "mqtt", State.ONLINE, writes=38, delivered_records=9, delivered_readings=90)
+            },
         )
 
     def put(self, device: Device, values: tuple[Value, ...], status: tuple[int, ...] | None = None) -> None:

@@ -89,6 +89,7 @@ async def test_status_accounts_for_every_reading(api: httpx.AsyncClient) -> None
     [sink] = body["sinks"]
     assert sink["records"] == {"accepted": 46, "delivered": 40, "pending": 3, "dropped": 2, "dead": 1}
     assert sink["readings"] == {"accepted": 460, "delivered": 400, "pending": 30, "dropped": 20, "dead": 10}
+    assert sink["delivered_since_start"] == {"records": 9, "readings": 90}
     assert sink["writes"] == 38
     assert body["journal"]["accepted_records"] == 46
     assert body["journal"]["lost_readings"] == 10
