@@ -476,7 +476,8 @@ async def test_a_commit_that_failed_but_is_on_the_disk_is_not_there_twice(
 ) -> None:
     monkeypatch.setattr("gateway.journal.sqlite._RETRY_S", 0.02)
     batches = noisy(10, 3)
-    write, times = Store._transaction, []
+    write = Store._transaction
+    times: list[int] = []
 
     def once(self: Store, work: Any) -> None:
         if work.batches and not times:
