@@ -21,7 +21,7 @@ from drivers.opcua.nodes import Node, index_of, parse
 from drivers.opcua.options import Address, OpcUa
 from drivers.opcua.quiet import hush
 from drivers.opcua.session import Session, open_session, read_request
-from drivers.opcua.subscribe import TOO_MANY, Subscriptions, without
+from drivers.opcua.subscribe import TOO_MANY, Subscriptions, is_one_of, without
 from gateway.core.clock import Clock
 from gateway.core.errors import Unavailable
 from gateway.core.model import Group, Link, Scan, Tag, groups
@@ -151,7 +151,7 @@ class OpcUaDriver:
                 answers = iter([data for request in requests for data in await session.read(request)])
                 break
             except ServiceFault as e:
-                if e.code not in TOO_MANY or self._read_limit == 1:
+                if not is_one_of(e.code, TOO_MANY) or self._read_limit == 1:
                     raise
                 self._read_limit = max(1, min(self._read_limit, len(group.index)) // 2)
                 self._requests.clear()

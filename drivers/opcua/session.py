@@ -82,6 +82,8 @@ class Session:
         return list(answer.Results)
 
     def _protocol(self) -> Any:
+        if self._keeper.done() and not self._keeper.cancelled():
+            self._keeper.result()  # a bug in there is a bug of everyone's
         protocol = self._client.uaclient.protocol
         if protocol is None:
             raise self._lost or Unavailable(f"{self.peer}: the connection is closed")
@@ -130,8 +132,7 @@ class Session:
     async def close(self) -> None:
         """Say goodbye if somebody listens, and let go. Never raises; at most ``CLOSE_S``."""
         self._keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._keeper
+        await asyncio.wait([self._keeper])
         with suppress(DriverError), translated(self.peer):
             async with asyncio.timeout(CLOSE_S):
                 await self._client.close_session()

@@ -28,8 +28,6 @@ from gateway.core.model import Device, Group, Scan
 log = logging.getLogger(__name__)
 
 PUBLISH_REQUESTS_MOST = 10
-_MASK = 0xFFFF_0000  # a StatusCode without its info bits
-
 TOO_MANY = frozenset(
     {
         ua.StatusCodes.BadTooManyOperations,
@@ -47,6 +45,13 @@ CANNOT = TOO_MANY | {
     ua.StatusCodes.BadOutOfMemory,
     ua.StatusCodes.BadResourceUnavailable,
 }
+_TOO_MANY_REQUESTS = frozenset({ua.StatusCodes.BadTooManyPublishRequests})
+_TIMED_OUT = frozenset({ua.StatusCodes.BadTimeout})
+
+
+def is_one_of(code: int, codes: frozenset[int]) -> bool:
+    """Whether a StatusCode, whatever its info bits say, is among ``codes``."""
+    return code & 0xFFFF_0000 in codes
 
 
 @dataclass(slots=True)
@@ -69,6 +74,7 @@ class Subscriptions:
     overflows: int = 0  # values that came with the overflow bit: the server dropped some before them
     _active: dict[int, _Subscription] = field(default_factory=dict)
     _acknowledge: list[Any] = field(default_factory=list)
+    _fetchers: int = 0  # publish requests at the server
 
     # ------------------------------------------------------------------------------------------------- making
 
@@ -88,7 +94,7 @@ class Subscriptions:
         try:
             answer: Any = await self.session.call(request, ua.CreateSubscriptionResponse)
         except ServiceFault as e:
-            if e.code & _MASK in CANNOT:
+            if is_one_of(e.code, CANNOT):
                 log.info("%s", e)
                 return list(nodes)
             raise
@@ -116,7 +122,7 @@ class Subscriptions:
         try:
             answer: Any = await self.session.call(request, ua.CreateMonitoredItemsResponse)
         except ServiceFault as e:
-            if e.code & _MASK not in TOO_MANY:
+            if not is_one_of(e.code, TOO_MANY):
                 raise
             if len(items) == 1:
                 return [items[0][0]]
@@ -128,7 +134,7 @@ class Subscriptions:
         refused = []
         for (slot, _), result in zip(items, answer.Results, strict=True):
             code = result.StatusCode.value
-            if code & _MASK in CANNOT:
+            if is_one_of(code, CANNOT):
                 refused.append(slot)
             elif not result.StatusCode.is_good():
                 self.failed.setdefault(slot.device, {})[slot.index] = code
@@ -148,8 +154,9 @@ class Subscriptions:
             async with asyncio.TaskGroup() as tasks:
                 link = self.session.peer.link
                 tasks.create_task(self._watch(), name=f"{link}: watch")
-                for n in range(min(len(self._active) + 1, PUBLISH_REQUESTS_MOST) if self._active else 0):
-                    tasks.create_task(self._fetch(emit, only=n == 0), name=f"{link}: publish {n}")
+                self._fetchers = min(len(self._active) + 1, PUBLISH_REQUESTS_MOST) if self._active else 0
+                for n in range(self._fetchers):
+                    tasks.create_task(self._fetch(emit), name=f"{link}: publish {n}")
         except BaseExceptionGroup as group:
             expected, bugs = group.split(DriverError)
             if bugs is not None or expected is None:
@@ -165,17 +172,18 @@ class Subscriptions:
                 raise Unavailable(f"{self.session.peer}: the server has stopped telling values")
             await asyncio.sleep(due_s - loop.time())
 
-    async def _fetch(self, emit: Callable[[Scan], None], *, only: bool) -> None:
-        """Keep one publish request at the server. ``only``: this one must stay when others are too many."""
+    async def _fetch(self, emit: Callable[[Scan], None]) -> None:
+        """Keep one publish request at the server; ends when the server has too many of them, unless it is the last."""
         while True:
             acknowledge, self._acknowledge = self._acknowledge, []
             try:
                 answer = await self.session.publish(acknowledge)
             except ServiceFault as e:
-                code = e.code & _MASK
-                if code == ua.StatusCodes.BadTooManyPublishRequests and not only:
+                if is_one_of(e.code, _TOO_MANY_REQUESTS) and self._fetchers > 1:
+                    self._fetchers -= 1
+                    self._acknowledge += acknowledge
                     return
-                if code == ua.StatusCodes.BadTimeout:
+                if is_one_of(e.code, _TIMED_OUT):
                     continue
                 raise
             self._take(answer.Parameters, emit)

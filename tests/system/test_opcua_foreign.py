@@ -130,6 +130,21 @@ async def test_f16_limits_of_the_server_are_obeyed() -> None:
             assert not any(any(statuses) for statuses in heard.status.values())
 
 
+async def test_f16_what_the_server_does_not_take_is_polled() -> None:
+    """One subscription of at most 25 items is all it grants."""
+    tags = [dict(each, period_s=0.05 if n < 30 else 0.1) for n, each in enumerate(counters(40))]
+    grants = {"maxSubscriptionsPerSession": 1, "maxMonitoredItemsPerSubscription": 25}
+    async with (
+        foreign_server(counters=40, capabilities=grants) as server,
+        connected(link_to(server.port, tags)) as driver,
+        listening(driver) as heard,
+    ):
+        await heard.until(lambda h: all(len(h.values.get(f"counter{n}", ())) > 3 for n in range(40)), "every tag")
+        assert [len(group.index) for group in driver.pushed] == [25]
+        assert [len(group.index) for group in driver.polled] == [5, 10]
+    assert not any(any(statuses) for statuses in heard.status.values())
+
+
 async def test_f15_killed_and_restarted() -> None:
     port = free_port()
     link = link_to(port, counters(5))

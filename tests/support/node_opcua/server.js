@@ -15,7 +15,7 @@ const {
 
 const options = {
   port: 0, counters: 10, counterMs: 100, namespacesFirst: 0, username: "reader", password: "secret",
-  missing: [], limits: {}, ...JSON.parse(process.argv[2] || "{}"),
+  missing: [], limits: {}, capabilities: {}, ...JSON.parse(process.argv[2] || "{}"),
 };
 const URI = "urn:test:foreign";
 const PKI = path.join(__dirname, "node_modules", ".cache", "pki"); // making keys takes 20 s: once is enough
@@ -45,6 +45,7 @@ async function main() {
     serverCapabilities: {
       maxSubscriptions: 100, maxSubscriptionsPerSession: 100, maxSessions: 100,
       operationLimits: { maxNodesPerRead: 1000, maxMonitoredItemsPerCall: 1000, ...options.limits },
+      ...options.capabilities,
     },
     discoveryServerEndpointUrl: null,
     registerServerMethod: 1, // hidden: no discovery server is looked for
