@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 import shutil
 import signal
@@ -59,12 +60,20 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Different free TCP ports of the loopback interface. Only for programs that cannot choose one themselves."""
+    """Different free TCP ports of the loopback interface. Only for programs that cannot choose one themselves.
+
+    They lie below the range that the system takes for outgoing connections: a client that keeps knocking at a server
+    that is down may otherwise be given the very port it knocks at, and is then connected to itself.
+    """
+    first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return tuple(each.getsockname()[1] for each in sockets)
+        ports: list[int] = []
+        while len(ports) < count:
+            each = stack.enter_context(socket.socket())
+            with suppress(OSError):  # somebody has it: try another
+                each.bind(("127.0.0.1", random.randrange(10_000, first_outgoing)))
+                ports.append(each.getsockname()[1])
+        return tuple(ports)
 
 
 @dataclass(slots=True)

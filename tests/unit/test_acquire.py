@@ -198,7 +198,7 @@ async def test_a_bug_is_not_hidden() -> None:
     async def broken(_: object) -> Scan:
         raise ZeroDivisionError
 
-    bench.driver.read = broken  # type: ignore[method-assign]
+    bench.driver.read = broken  # type: ignore[assignment,method-assign]
     with pytest.raises(ExceptionGroup):
         await bench.task.run()
     assert bench.driver.closed == 1

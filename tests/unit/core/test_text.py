@@ -14,7 +14,7 @@ VALUES = st.one_of(
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
     st.floats(allow_nan=False, allow_infinity=False),
-    st.text(st.characters(blacklist_categories=("Cs",))),
+    st.text(st.characters(exclude_categories=["Cs"])),
 )
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
