@@ -36,14 +36,21 @@ bench: $(VENV)/dev.stamp system-packages ## measure speed and memory (BENCH="--h
 
 .PHONY: test
 test: $(VENV)/dev.stamp system-packages node-packages ## check style, types and imports, then run every test (PYTEST="-k modbus" adds options)
-	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST)
+	@lint=0; $(MAKE) --no-print-directory -k lint || lint=1; \
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST) && exit=0 || exit=$$?; \
+	[ $$lint = 0 ] || echo 'style, types or imports are wrong: see above the tests'; \
+	[ $$exit != 0 ] || exit=$$lint; exit $$exit
 
 .PHONY: lint
-lint: $(VENV)/dev.stamp ## check style, types and the direction of imports
+lint: style types imports ## check style, types and the direction of imports
+
+.PHONY: style types imports
+style: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
+types: $(VENV)/dev.stamp
 	$(BIN)/mypy
+imports: $(VENV)/dev.stamp
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: format
