@@ -72,7 +72,7 @@ def examine(paths: Sequence[Path]) -> Result:
             try:
                 _examine(file, result)
             except ConfigError as error:
-                result.mistakes += [mistake for mistake in error.mistakes if mistake not in result.mistakes]
+                result.mistakes = list(dict.fromkeys([*result.mistakes, *error.mistakes]))
     return result
 
 

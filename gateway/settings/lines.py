@@ -45,11 +45,15 @@ def build_line(tree: Node, templates: Templates, site: str | None, mistakes: Mis
     if file and site is None:
         mistakes.add(tree, "site", "is missing; say it here or once in gateway.yaml")
     place = _Place(site or "", file.line if file else "", file.area if file else "")
-    links_node = tree.map.get("links")
-    nodes = [node for node in (links_node.items if links_node else []) if isinstance(node.value, dict)]
+    said = tree.map.get("links")
+    nodes = said.items if said else []
     repeated(nodes, "link", "links", mistakes)
     _repeated_devices(nodes, mistakes)
-    links = [_link(node, at(tree, ("links", i))[1], templates, place, mistakes) for i, node in enumerate(nodes)]
+    links = [
+        _link(node, at(tree, ("links", i))[1], templates, place, mistakes)
+        for i, node in enumerate(nodes)
+        if isinstance(node.value, dict)
+    ]
     if file is None or len(mistakes.found) > before:
         return None
     return Line(
@@ -112,6 +116,8 @@ def _link(node: Node, key: str, templates: Templates, place: _Place, mistakes: M
         used = [template for _, template in parts]
         full = full.replaced("devices", _list([tree for tree, _ in parts], devices))
     options = validate(model, full, mistakes, key)
+    if options is None:
+        _check_without_mistaken_devices(model, full, mistakes, key)
     built = list(_devices(options, model, full, key, used, place, mistakes))
     if options is None:
         return None
@@ -121,6 +127,14 @@ def _link(node: Node, key: str, templates: Templates, place: _Place, mistakes: M
         devices=tuple(built),
         options=options.model_copy(update={"devices": ()}),  # the core devices say it all; no need to keep it twice
     )
+
+
+def _check_without_mistaken_devices(model: type[LinkOptions], link: Node, mistakes: Mistakes, key: str) -> None:
+    """Pydantic looks at a link as a whole only when all its parts are right: a device must not hide the link."""
+    devices = link.map.get("devices")
+    right = [node for node in (devices.items if devices else []) if valid(device_class(model), node)]
+    if devices and 0 < len(right) < len(devices.items):
+        validate(model, link.replaced("devices", _list(right, devices)), mistakes, key)
 
 
 def _list(items: list[Node], like: Node) -> Node:
@@ -179,7 +193,7 @@ def _devices(
     for i, node in enumerate(nodes):
         device = together[i] if together else valid(cls, node)
         if device is not None:
-            tags = tuple(_tags(device, link, i, key, mistakes))
+            tags = tuple(_tags(device, used[i], link, i, key, mistakes))
             yield _device(device, tags, used[i], place)
 
 
@@ -200,12 +214,14 @@ def _device(options: DeviceOptions, tags: tuple[Tag, ...], template: Template | 
     )
 
 
-def _tags(device: DeviceOptions, link: Node, i: int, key: str, mistakes: Mistakes) -> Iterator[Tag]:
+def _tags(
+    device: DeviceOptions, template: Template | None, link: Node, i: int, key: str, mistakes: Mistakes
+) -> Iterator[Tag]:
     """The tags of the i-th device of a link, and what is wrong with them that their keys alone do not show."""
     tags: tuple[TagOptions, ...] = device.tags  # type: ignore[attr-defined]
-    if not tags and not device.template:
+    if not tags and (template or not device.template):  # where a template is missing or broken, that was told
         node, name = at(link, ("devices", i), key)
-        mistakes.add(node, f"{name}.tags", "a device needs tags, or a template that has some")
+        mistakes.add(node, f"{name}.tags", "a device needs tags, its own or those of a template")
     for j, tag in enumerate(tags):
         try:
             kind = tag.value_kind(device)
@@ -264,4 +280,4 @@ def check_template(template: Template, mistakes: Mistakes) -> None:
         device_class(next(iter(template.protocol.links.values()))), link.map["devices"].items[0], mistakes
     )
     if options is not None:
-        list(_tags(options, link, 0, "", mistakes))
+        list(_tags(options, template, link, 0, "", mistakes))

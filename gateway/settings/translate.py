@@ -133,7 +133,7 @@ def _item_name(item: Node | None, index: int) -> str:
 # ---------------------------------------------------------------------------------- what the model says about it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Expected:
     """What may stand at a place."""
 
@@ -148,6 +148,11 @@ class Expected:
 
 def model_at(model: type[BaseModel], loc: Sequence[str | int]) -> Expected:
     """What the model expects at ``loc``."""
+    return _model_at(model, tuple(0 if isinstance(piece, int) else piece for piece in loc))
+
+
+@lru_cache(maxsize=4096)  # ten thousand mistakes tend to be one mistake ten thousand times
+def _model_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> Expected:
     expected = Expected(model)
     for piece in loc:
         annotation = expected.annotation

@@ -68,7 +68,7 @@ FILES = {
     "templates/acme-m1.yaml": TEMPLATE,
 }
 LINE_WITH_TEMPLATE = LINE.partition("        tags:")[0] + "        template: acme-m1\n"
-few = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @few

@@ -102,7 +102,7 @@ def test_in_a_tag(folder: Folder, tag: str, message: str) -> None:
             "{id: d, enabled: yes, template: acme-m1}",
             f'{DEVICE}.enabled: must be true or false, not "yes"; write true',
         ),
-        ("{id: d}", f"{DEVICE}.tags: a device needs tags, or a template that has some"),
+        ("{id: d}", f"{DEVICE}.tags: a device needs tags, its own or those of a template"),
         (
             "{id: d, template: acme-m2}",
             f'{DEVICE}.template: there is no template acme-m2.yaml in templates; did you mean "acme-m1"?',
@@ -251,6 +251,30 @@ def test_in_a_line_file(folder: Folder, text: str, messages: list[str]) -> None:
 def test_in_gateway_yaml(folder: Folder, text: str, messages: list[str]) -> None:
     folder.write("gateway.yaml", text)
     assert folder.mistakes() == messages
+
+
+def test_a_device_without_any_tag_of_its_template(folder: Folder) -> None:
+    folder.device("{id: d, template: acme-m1, without: [voltage, energy]}")
+    assert folder.mistakes() == [f"{DEVICE}.tags: a device needs tags, its own or those of a template"]
+
+
+def test_a_mistaken_device_does_not_hide_what_is_wrong_with_its_link(folder: Folder) -> None:
+    folder.device(
+        "{id: a, tags: [{name: x, node: i=1}]}, {id: b, tags: [{name: x, nod: i=2}]}",
+        "type: opcua, endpoint: opc.tcp://h:1, security: {policy: None}, password: secret",
+    )
+    assert folder.mistakes() == [
+        f'{LINK}.devices[b].tags[x].nod: unknown key; did you mean "node"?',
+        f"{LINK}: a password needs a username",
+    ]
+
+
+def test_a_link_that_is_no_map_does_not_shift_the_names_of_the_others(folder: Folder) -> None:
+    folder.line("line: pl1\nlinks:\n  - 5\n  - {type: modbus-tpc}\n")
+    assert folder.mistakes() == [
+        "lines/pl1.yaml:3: links[#1]: must be a map of keys, not a number",
+        'lines/pl1.yaml:4: links[#2].type: unknown type "modbus-tpc"; did you mean "modbus-tcp"?',
+    ]
 
 
 def test_a_gateway_file_that_is_not_there(folder: Folder) -> None:
