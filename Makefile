@@ -34,24 +34,20 @@ bench: $(VENV)/dev.stamp system-packages ## measure speed and memory (BENCH="--h
 
 # ----------------------------------------------------------------------------------------------------- testing
 
+# Every check runs, whatever the one before it found; fails when one of them did.
+CHECK := ok=0; for check in 'ruff format --check --quiet .' 'ruff check --quiet .' mypy 'lint-imports --no-logo'; do \
+         echo "$$check"; $(BIN)/$$check || ok=1; done; test $$ok = 0
+
 .PHONY: test
 test: $(VENV)/dev.stamp system-packages node-packages ## check style, types and imports, then run every test (PYTEST="-k modbus" adds options)
-	@lint=0; $(MAKE) --no-print-directory -k lint || lint=1; \
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST) && exit=0 || exit=$$?; \
-	[ $$lint = 0 ] || echo 'style, types or imports are wrong: see above the tests'; \
-	[ $$exit != 0 ] || exit=$$lint; exit $$exit
+	@checks=0; ($(CHECK)) || checks=1; \
+	tests=0; $(BIN)/python -m pytest --cov --cov-report=term $(PYTEST) || tests=$$?; \
+	test $$checks = 0 || echo 'style, types or imports are wrong: see above the tests'; \
+	test $$checks = 0 && exit $$tests; exit 1
 
 .PHONY: lint
-lint: style types imports ## check style, types and the direction of imports
-
-.PHONY: style types imports
-style: $(VENV)/dev.stamp
-	$(BIN)/ruff format --check --quiet .
-	$(BIN)/ruff check --quiet .
-types: $(VENV)/dev.stamp
-	$(BIN)/mypy
-imports: $(VENV)/dev.stamp
-	$(BIN)/lint-imports --no-logo
+lint: $(VENV)/dev.stamp ## check style, types and the direction of imports
+	@$(CHECK)
 
 .PHONY: format
 format: $(VENV)/dev.stamp ## bring the code into shape, mending what can be mended by itself
