@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from math import isfinite, nan
+from functools import partial
+from math import nan
 from typing import TypeAlias
 
 from drivers.modbus.decode import FLOATS, FORMATS
@@ -22,17 +23,21 @@ Piece: TypeAlias = tuple[int, int, bytes]
 Read: TypeAlias = Callable[[int, int], bytes]
 """(function, register) → the two bytes that stand there now."""
 
+Encode: TypeAlias = Callable[[Value, Read], bytes]
+"""An engineering value → the bytes of its registers."""
+
 
 class Encoder:
-    """Where the tags of one device stand, and how."""
+    """Where the tags of one device stand, and how; compiled once."""
 
     def __init__(self, device: Device) -> None:
-        self._tags: dict[str, tuple[Tag, Address]] = {}
+        self._path = device.path
+        self._tags: dict[str, tuple[int, int, Encode]] = {}
         for tag in device.tags:
             if not isinstance(tag.address, Address):
                 raise TypeError(f"{device.path}/{tag.name} has no Modbus address")
-            self._tags[tag.name] = tag, tag.address
-        self._path = device.path
+            place = tag.address.register * (1 if tag.address.function in BITS else 2)
+            self._tags[tag.name] = tag.address.function, place, _encode(tag, tag.address)
 
     def pieces(self, values: Mapping[str, Value], read: Read) -> Iterator[Piece]:
         """What to put where, for tag → engineering value; None is whatever the instrument says for "no value".
@@ -40,55 +45,77 @@ class Encoder:
         Raises ValueError for what the registers of a tag cannot hold, KeyError for a tag that is not there.
         """
         for name, value in values.items():
-            tag, address = self._tags[name]
+            function, place, encode = self._tags[name]
             try:
-                yield _piece(tag, address, value, read)
+                yield function, place, encode(value, read)
             except (ValueError, TypeError, struct.error, OverflowError) as error:
                 raise ValueError(f"{self._path}/{name} cannot be {value!r}: {error}") from error
 
 
-def _piece(tag: Tag, address: Address, value: Value, read: Read) -> Piece:
+def _encode(tag: Tag, address: Address) -> Encode:
     if address.function in BITS:
-        return address.function, address.register, b"\1" if value else b"\0"
-    place = 2 * address.register
+        return _coil
     if address.type is Type.BIT:
-        whole = int.from_bytes(ordered(read(address.function, address.register), address), "big")
-        mask = 1 << address.bit
-        whole = whole | mask if value else whole & ~mask
-        return address.function, place, ordered(whole.to_bytes(2, "big"), address)
+        return partial(_bit, address)
     if address.type is Type.STRING:
-        if not isinstance(value, str):
-            raise TypeError("a text is wanted")
-        text = value.encode("latin-1")
-        if len(text) > 2 * address.words:
-            raise ValueError(f"longer than {2 * address.words} bytes")
-        return address.function, place, ordered(text.ljust(2 * address.words, b"\0"), address)
-    return address.function, place, ordered(_number(tag, address, value), address)
+        return partial(_text, address)
+    pack = struct.Struct(f">{FORMATS[address.type]}").pack
+    missing = None
+    if address.invalid:
+        missing = ordered(address.invalid[0].to_bytes(2 * address.words, "big"), address)
+    elif address.type in FLOATS:
+        missing = ordered(pack(nan), address)
+    scale = (tag.scale, tag.offset) if tag.scale != 1 or tag.offset != 0 else None
+    return partial(_number, pack, scale, address.type not in FLOATS, missing, None if _straight(address) else address)
 
 
-def _number(tag: Tag, address: Address, value: Value) -> bytes:
-    """The value as it would be big-endian."""
+def _number(
+    pack: Callable[[float], bytes],
+    scale: tuple[float, float] | None,
+    whole: bool,
+    missing: bytes | None,
+    order: Address | None,
+    value: Value,
+    read: Read,
+) -> bytes:
+    if value is None:
+        if missing is None:
+            raise ValueError("an integer says 'no value' only where the map has an invalid one")
+        return missing
     if isinstance(value, str):
         raise TypeError("a number is wanted")
-    if value is None and address.invalid:
-        return address.invalid[0].to_bytes(2 * address.words, "big")
-    if address.type in FLOATS:
-        raw = nan if value is None else (value - tag.offset) / tag.scale if _scaled(tag) else value
-    elif value is None or not isfinite(value):
-        raise ValueError("an integer says 'no value' only where the map has an invalid one")
-    else:
-        raw = round((value - tag.offset) / tag.scale) if _scaled(tag) else int(value)
-    return struct.pack(f">{FORMATS[address.type]}", raw)
+    raw = (value - scale[1]) / scale[0] if scale else value
+    if whole:
+        raw = round(raw)
+    return ordered(pack(raw), order) if order else pack(raw)
 
 
-def _scaled(tag: Tag) -> bool:
-    return tag.scale != 1 or tag.offset != 0
+def _coil(value: Value, read: Read) -> bytes:
+    return b"\1" if value else b"\0"
+
+
+def _bit(address: Address, value: Value, read: Read) -> bytes:
+    whole = int.from_bytes(ordered(read(address.function, address.register), address), "big")
+    mask = 1 << address.bit
+    whole = whole | mask if value else whole & ~mask
+    return ordered(whole.to_bytes(2, "big"), address)
+
+
+def _text(address: Address, value: Value, read: Read) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError("a text is wanted")
+    text = value.encode("latin-1")
+    if len(text) > 2 * address.words:
+        raise ValueError(f"longer than {2 * address.words} bytes")
+    return ordered(text.ljust(2 * address.words, b"\0"), address)
+
+
+def _straight(address: Address) -> bool:
+    return address.byte_order is Order.BIG and (address.word_order is Order.BIG or address.words == 1)
 
 
 def ordered(straight: bytes, address: Address) -> bytes:
     """Big-endian bytes in the orders of the address, and back: every order undoes itself."""
-    if address.byte_order is Order.BIG and address.word_order is Order.BIG:
-        return straight
     registers = [straight[i : i + 2] for i in range(0, len(straight), 2)]
     if address.byte_order is Order.LITTLE:
         registers = [register[::-1] for register in registers]

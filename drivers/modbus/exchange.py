@@ -11,9 +11,11 @@ request against about 20 here). ``tests/unit/modbus/test_exchange.py`` fails if 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import re
 import socket
 import struct
-from collections.abc import Callable
 from typing import Any
 
 from pymodbus.client import AsyncModbusTcpClient
@@ -201,28 +203,18 @@ class StrictFramer(FramerSocket):
         self.stray = what
 
 
-def connect_hint(error: OSError | TimeoutError, where: str) -> str:
+def connect_hint(error: OSError, where: str) -> str:
     """Why a connection could not be made, and where to look, in a sentence for a technician."""
-    for kinds, sentence in _HINTS:
-        if isinstance(error, kinds):
-            return f"{sentence(where)}"
-    if error.errno in _UNREACHABLE:
-        return f"there is no way to {where}: are both in the same network, is the cable plugged in?"
+    if error.errno is None and (number := re.search(r"\[Errno (\d+)\]", str(error))):
+        # asyncio tried several addresses of one name and says what became of each
+        error = OSError(int(number[1]), os.strerror(int(number[1])))
+    match error:
+        case ConnectionRefusedError():
+            return f"nothing listens at {where}: is the device or converter switched on, is the port right?"
+        case TimeoutError():
+            return f"{where} does not answer: is it switched on and in the network, is the address right?"
+        case socket.gaierror():
+            return f"nobody knows the name in {where}: is it spelled right, does the name server know it?"
+        case OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH):
+            return f"there is no way to {where}: are both in the same network, is the cable plugged in?"
     return f"cannot connect to {where}: {error.strerror or error}"
-
-
-_UNREACHABLE = (101, 113)  # ENETUNREACH, EHOSTUNREACH
-_HINTS: tuple[tuple[type[OSError], Callable[[str], str]], ...] = (
-    (
-        ConnectionRefusedError,
-        lambda where: f"nothing listens at {where}: is the device or converter switched on, is the port right?",
-    ),
-    (
-        TimeoutError,
-        lambda where: f"{where} does not answer: is it switched on and in the network, is the address right?",
-    ),
-    (
-        socket.gaierror,
-        lambda where: f"nobody knows the name in {where}: is it spelled right, does the name server know it?",
-    ),
-)

@@ -188,7 +188,7 @@ class ModbusTcp(LinkOptions):
     """One Modbus TCP session."""
 
     type: Literal["modbus-tcp"]
-    host: str = Field(min_length=1, description="IP address or host name")
+    host: str = Field(pattern=r"^[^\s/]+$", description="IP address or host name")
     port: int = Field(502, ge=0, le=65_535)
     timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(1.0, description="longest time to wait for an answer")
     devices: tuple[ModbusDevice, ...] = Field(min_length=1)

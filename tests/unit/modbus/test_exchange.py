@@ -118,6 +118,13 @@ async def test_a_peer_that_does_not_even_acknowledge_is_given_up() -> None:
     ("error", "sentence"),
     [
         (ConnectionRefusedError(), "nothing listens at meter.plant:502: is the device or converter switched on"),
+        (
+            OSError(
+                "Multiple exceptions: [Errno 111] Connect call failed ('::1', 502, 0, 0), "
+                "[Errno 111] Connect call failed ('127.0.0.1', 502)"
+            ),
+            "nothing listens at meter.plant:502",
+        ),
         (TimeoutError(), "meter.plant:502 does not answer: is it switched on"),
         (socket.gaierror(-2, "Name or service not known"), "nobody knows the name in meter.plant:502"),
         (OSError(errno.EHOSTUNREACH, "No route to host"), "there is no way to meter.plant:502"),
