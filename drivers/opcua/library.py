@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncua
 import asyncua.client.client
+import asyncua.crypto.cert_gen
 import asyncua.crypto.security_policies
 import asyncua.crypto.uacrypto
 import asyncua.server.server
@@ -20,6 +21,7 @@ ua: Any = asyncua.ua
 Client: Any = asyncua.client.client.Client
 Server: Any = asyncua.server.server.Server
 CallbackType: Any = _CallbackType
+cert_gen: Any = asyncua.crypto.cert_gen
 SecurityPolicyBasic256Sha256: Any = asyncua.crypto.security_policies.SecurityPolicyBasic256Sha256
 InvalidSignature: Any = asyncua.crypto.uacrypto.InvalidSignature  # type: ignore[attr-defined]
 struct_from_binary: Any = asyncua.ua.ua_binary.struct_from_binary

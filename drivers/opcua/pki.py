@@ -25,7 +25,6 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
-from asyncua.crypto import cert_gen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -37,6 +36,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from drivers.opcua.library import cert_gen
 from gateway.core.errors import Refused
 
 VALID_DAYS = 3650

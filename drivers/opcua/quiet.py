@@ -31,7 +31,8 @@ class Throttle(logging.Handler):
         self._last_s[kind] = now_s
         level = min(record.levelno, logging.WARNING)  # nothing is lost by it: the driver reports what is
         if self._out.isEnabledFor(level):
-            self._out.log(level, "asyncua: %s", record.getMessage())
+            reason = record.exc_info[1] if record.exc_info else None
+            self._out.log(level, "asyncua: %s%s", record.getMessage(), f" ({reason!r})" if reason else "")
 
 
 def hush() -> None:

@@ -111,8 +111,9 @@ class Session:
         """Renew the security token, keep the session from timing out, and notice a peer that is silent."""
         client = self._client
         loop = asyncio.get_running_loop()
-        pause_s = min(self.timeout_s, client.session_timeout / 1000 / 3)
-        renew_s = client.secure_channel_timeout / 1000 * 0.75  # Part 4, 5.5.2
+        channel_s = client.secure_channel_timeout / 1000
+        renew_s = channel_s * 0.75  # Part 4, 5.5.2
+        pause_s = min(self.timeout_s, client.session_timeout / 1000 / 3, channel_s / 8)
         renewed_s = loop.time()
         probe = read_request((SERVER_STATE,))
         try:
@@ -146,8 +147,9 @@ async def open_session(link: str, options: OpcUa) -> Session:
     with translated(peer):
         async with asyncio.timeout(CONNECT_TIMEOUTS * options.timeout_s):
             client = _client(options)
+            endpoint = await _choose(peer, options)
             if options.security.policy != "None":
-                await _protect(client, peer, options)
+                await _protect(client, endpoint, peer, options)
             password = await asyncio.to_thread(_password, peer, options)
             try:
                 await client.connect_socket()
@@ -199,21 +201,21 @@ def _client(options: OpcUa) -> Any:
     return client
 
 
-async def _protect(client: Any, peer: Peer, options: OpcUa) -> None:
+async def _choose(peer: Peer, options: OpcUa) -> Any:
+    """The endpoint of the server that is protected as the technician wants it."""
+    offered = {_protection(endpoint): endpoint for endpoint in await _endpoints(options)}
+    policy = options.security.policy
+    wanted = policy if policy == "None" else f"{policy} {options.security.mode}"
+    if wanted not in offered:
+        raise Refused(f"{peer} does not offer security {wanted}, but {', '.join(sorted(offered)) or 'nothing'}")
+    return offered[wanted]
+
+
+async def _protect(client: Any, endpoint: Any, peer: Peer, options: OpcUa) -> None:
     """Judge the server's certificate, then let the client use nothing but it."""
     folder = Path(options.pki)
     own = await asyncio.to_thread(pki.own, folder)
     mode = ua.MessageSecurityMode[options.security.mode]
-    offered = await _endpoints(options)
-    for endpoint in offered:
-        if endpoint.SecurityMode == mode and endpoint.SecurityPolicyUri == SecurityPolicyBasic256Sha256.URI:
-            break
-    else:
-        names = sorted({f"{_policy(offer)} {offer.SecurityMode.name.rstrip('_')}" for offer in offered})
-        raise Refused(
-            f"{peer} does not offer {options.security.policy} {options.security.mode}, "
-            f"but {', '.join(names) or 'nothing'}"
-        )
     certificate = first_certificate(endpoint.ServerCertificate or b"")
     host = options.security.server_name or urlsplit(options.endpoint).hostname or ""
     try:
@@ -247,8 +249,9 @@ def first_certificate(chain: bytes) -> bytes:
     return chain[: int.from_bytes(chain[2:4], "big") + 4]
 
 
-def _policy(endpoint: Any) -> str:
-    return str(endpoint.SecurityPolicyUri).rpartition("#")[2]
+def _protection(endpoint: Any) -> str:
+    policy = str(endpoint.SecurityPolicyUri).rpartition("#")[2]
+    return policy if policy == "None" else f"{policy} {endpoint.SecurityMode.name}"
 
 
 def _password(peer: Peer, options: OpcUa) -> str | None:

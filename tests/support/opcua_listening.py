@@ -45,6 +45,10 @@ class Heard:
         except TimeoutError:
             pytest.fail(f"not heard: {what}; heard { ({name: values[-1] for name, values in self.values.items()}) }")
 
+    async def until_newest(self, tag: str, value: Value) -> None:
+        """Wait until the newest value of the tag is this one."""
+        await self.until(lambda heard: heard.values.get(tag, [None])[-1] == value, f"{tag} = {value}")
+
 
 @asynccontextmanager
 async def listening(driver: OpcUaDriver) -> AsyncIterator[Heard]:

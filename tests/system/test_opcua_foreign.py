@@ -112,6 +112,17 @@ async def test_every_change_arrives_once_in_order_with_the_time_of_the_source(se
     assert driver.overflows == 0
 
 
+async def test_f19_a_plant_where_nothing_changes_is_not_taken_for_dead(server: SharedServer) -> None:
+    async with connected(link_to(server.port, [tag("Double")])) as driver, listening(driver) as heard:
+        await heard.until(lambda h: bool(h.values), "the value")
+        assert driver._subscriptions is not None
+        (subscription,) = driver._subscriptions._active.values()
+        for _ in range(3):
+            last_s = subscription.heard_s
+            await heard.until(lambda _, t=last_s: subscription.heard_s > t, "a sign of life")  # type: ignore[misc]
+    assert heard.values == {"double": [1.25]}
+
+
 async def test_f21_two_nodes_missing_among_a_thousand_cost_those_two_only(server: SharedServer) -> None:
     async with connected(link_to(server.port, counters(1000))) as driver, listening(driver) as heard:
         await heard.until(lambda h: len(h.values) == 1000, "every tag")
