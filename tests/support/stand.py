@@ -85,6 +85,12 @@ class Stand:
             while not enough((await self.readings_of(sink))["pending"]):  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.05)
 
+    async def drained(self) -> None:
+        """Fall silent, and return when both sinks have everything."""
+        await self.modbus.stop()
+        for sink in ("mqtt", "influxdb"):
+            await self.pending(sink, lambda readings: readings == 0)
+
     async def answered(self, count: int) -> None:
         """Return when every unit has answered so often more."""
         wanted = {unit: self.modbus.answers.get(unit, 0) + count for unit in UNITS}
