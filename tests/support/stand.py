@@ -44,6 +44,7 @@ class Stand:
         tags = [{"name": f"t{i}", "register": 2 * i, "type": "float32"} for i in range(TAGS)]
         devices = [{"id": f"unit{u}", "address": u, "period_s": PERIOD_S, "tags": tags} for u in UNITS]
         modbus = {"id": "bus", "type": "modbus-tcp", "host": "127.0.0.1", "port": self.modbus.port, "devices": devices}
+        modbus["timeout_s"] = 20  # an answer that a busy machine delays must not count as none
         lines = self.folder / "lines"
         lines.mkdir(exist_ok=True)
         (lines / "pl1.yaml").write_text(yaml.safe_dump({"line": "pl1", "links": [modbus, *self.links]}))
