@@ -23,7 +23,7 @@ pytestmark = pytest.mark.system
 
 REGISTERS = (10, 11, 12, 13)
 DEVICE = {"id": "meter", "address": 5, "tags": [{"name": f"r{r}", "register": r} for r in REGISTERS]}
-TIMEOUT_S = 0.2
+TIMEOUT_S = 0.4
 
 
 @asynccontextmanager
@@ -193,11 +193,11 @@ async def test_f3_a_silent_device_leaves_its_neighbours_alone() -> None:
     def only_other(question: Question) -> Sequence[Step]:
         return (question.right,) if question.unit == 6 else ()
 
-    async with scripted(*[only_other] * 16) as server:
-        driver = ModbusDriver(make_link([DEVICE, other], server.port, 0.05), SystemClock())
+    async with scripted(*[only_other] * 10) as server:
+        driver = ModbusDriver(make_link([DEVICE, other], server.port, TIMEOUT_S), SystemClock())
         await driver.connect()
         silent, living = driver.polled
-        for _ in range(8):
+        for _ in range(5):
             with pytest.raises(NoAnswer, match="meter"):
                 await driver.read(silent)
             assert said(await driver.read(living), server.questions[-1])

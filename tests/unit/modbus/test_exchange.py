@@ -93,7 +93,7 @@ async def test_closing_ends_a_request_at_once() -> None:
 async def test_a_timeout_is_no_retry() -> None:
     """pymodbus would ask again, and take the second answer for the first."""
     async with scripted(silently) as server:
-        exchange = Exchange("127.0.0.1", server.port, timeout_s=0.05)
+        exchange = Exchange("127.0.0.1", server.port, timeout_s=0.3)
         await exchange.open()
         with pytest.raises(Silent):
             await exchange.ask(1, 3, 0, 1, 2)
