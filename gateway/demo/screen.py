@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.tables import age_text, quality_text, table_of, value_text
@@ -64,13 +65,19 @@ class Moment:
 
 
 def view(moment: Moment, places: Places, seconds: float, duration_s: float | None) -> RenderableType:
-    """The whole screen."""
+    """The whole screen; the table comes last, because a small terminal cuts the end."""
     head = f"Pilot Gateway demonstration · {seconds:.0f} s" + (f" of {duration_s:.0f} s" if duration_s else "")
-    table = table_of("device", "tag", "value>", "unit", "quality", "age>")
+    above = (Text(f"{head} · Ctrl-C ends it", style="bold"), *map(Text, (*places.lines(), *counts(moment))), Text())
+    return Group(*above, table(moment))
+
+
+def table(moment: Moment) -> Table:
+    """The newest value of every tag."""
+    rows = table_of("device", "tag", "value>", "unit", "quality", "age>")
     for device in moment.live.get("devices", ()):
         name = device["device"].rpartition("/")[2]
         for tag in device["tags"]:
-            table.add_row(
+            rows.add_row(
                 name,
                 tag["tag"],
                 value_text(tag["value"]),
@@ -78,9 +85,7 @@ def view(moment: Moment, places: Places, seconds: float, duration_s: float | Non
                 quality_text(tag["quality"]),
                 age_text(tag["age_s"]),
             )
-    above = (Text(head, style="bold"), *map(Text, places.lines()), Text())
-    below = (Text(), *map(Text, counts(moment)), Text("Ctrl-C ends it", style="dim"))
-    return Group(*above, table, *below)
+    return rows
 
 
 def counts(moment: Moment) -> list[str]:

@@ -70,6 +70,7 @@ class Show:
                     writes = self._written(simulator)
             except Stopped:
                 return ["it was stopped before it had begun"]
+        self._console.print(screen.table(self._moment))
         for line in ("", *screen.counts(self._moment)):
             self._console.print(line, highlight=False)
         return screen.failures(self._moment, writes)
