@@ -314,6 +314,8 @@ def _out_of_range(shown: str, ctx: dict[str, Any], expected: Expected) -> str:
 
 def _pattern(shown: str, ctx: dict[str, Any], expected: Expected) -> str:
     pattern = ctx.get("pattern", "")
+    if shown == '""':
+        return "is empty" + _about(expected)
     if pattern == SLUG:
         plain = normalize("NFKD", shown.strip('"')).encode("ascii", "ignore").decode()  # ü becomes u
         slug = re.sub(r"[^a-z0-9_-]+", "-", plain.lower()).strip("-_")

@@ -164,13 +164,15 @@ class _Builder:
 
     def _scalar(self, event: yaml.ScalarEvent, line: int) -> None:
         parent = self._open[-1] if self._open else None
-        if _CONTROL.search(event.value):
+        if not event.value.isprintable() and _CONTROL.search(event.value):
             self._say(line, "a control character; only visible characters are allowed")
         if parent and isinstance(parent.node.value, dict) and parent.key is None:
             parent.key, parent.key_line = event.value, line
             return
-        self._check_tag(event.tag, line)
-        plain = event.style == "" and event.tag is None
+        tag = event.tag
+        if tag is not None:
+            self._check_tag(tag, line)
+        plain = event.style == "" and tag is None
         node = Node(scalar(event.value) if plain else event.value, self.file, line)
         if event.anchor:
             self._anchors[event.anchor] = (node, 1, 1)
@@ -180,7 +182,8 @@ class _Builder:
         if len(self._open) >= MAX_DEPTH:
             raise _Stop(Mistake(self.file, line, "", f"nested too deeply; at most {MAX_DEPTH} levels"))
         self._refuse_as_key(line)
-        self._check_tag(event.tag, line)
+        if event.tag is not None:
+            self._check_tag(event.tag, line)
         node = Node({} if isinstance(event, yaml.MappingStartEvent) else [], self.file, line)
         self._open.append(_Open(node, event.anchor))
 
@@ -213,7 +216,8 @@ class _Builder:
             return
         parent = self._open[-1]
         parent.size += size
-        parent.height = max(parent.height, height + 1)
+        if height >= parent.height:
+            parent.height = height + 1
         if parent.size > MAX_NODES:
             raise _Stop(Mistake(self.file, node.line, "", f"too many values; at most {MAX_NODES:,}, aliases included"))
         into = parent.node.value
@@ -241,8 +245,8 @@ class _Builder:
         if self._open and isinstance(self._open[-1].node.value, dict) and self._open[-1].key is None:
             raise _Stop(Mistake(self.file, line, "", "a key must be a word; is a quote or a colon missing?"))
 
-    def _check_tag(self, tag: str | None, line: int) -> None:
-        if tag not in (None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
+    def _check_tag(self, tag: str, line: int) -> None:
+        if tag not in ("!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
             self._say(line, "YAML tags such as !name have no meaning here; put the text in quotes")
 
     def _say(self, line: int, message: str, key: str = "") -> None:

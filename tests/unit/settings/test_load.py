@@ -4,10 +4,12 @@ import json
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gateway.core.errors import ConfigError
 from gateway.core.model import Kind
@@ -141,18 +143,35 @@ def _check(path: Path) -> tuple[dict[str, Any], float]:
     return json.loads(done.stdout), after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
+def _allowed_s(text: str) -> float:
+    """3 s on a quiet core; more where others slow it down right now.
+
+    The measure is how long libyaml takes for the same text: 1 µs per event where the 3 s were set.
+    """
+    start = time.process_time()
+    events = sum(1 for _ in yaml.parse(text, Loader=yaml.CSafeLoader))
+    return 3 * max(1.0, (time.process_time() - start) / (events * 1e-6))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("template", [True, False])
 def test_ten_thousand_tags_are_checked_in_three_seconds(folder: Folder, template: bool) -> None:
     tags = "".join(f"  - {{name: t{k}, register: {2 * k}, type: float32, unit: V, range: [0, 9]}}\n" for k in range(10))
     folder.write("templates/ten.yaml", TEMPLATE.partition("tags:")[0] + "tags:\n" + tags)
     folder.line(_many("        template: ten\n" if template else "", template))
+    allowed = _allowed_s(_many("", template=False))
     result, seconds = _check(folder.path / "gateway.yaml")
     assert sum(request["tags"] for link in result["links"] for request in link["requests"]) == 10_000
-    assert seconds <= 3
+    assert seconds <= allowed
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_ten_thousand_mistakes_are_told_in_three_seconds(folder: Folder) -> None:
-    folder.line(_many("", template=False).replace("unit: V", "untt: V"))
+    text = _many("", template=False).replace("unit: V", "untt: V")
+    folder.line(text)
+    allowed = _allowed_s(text)
     result, seconds = _check(folder.path / "gateway.yaml")
     assert len(result["mistakes"]) == 10_000
-    assert seconds <= 3
+    assert seconds <= allowed
