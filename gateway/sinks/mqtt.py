@@ -27,6 +27,7 @@ from gateway.core.options import Options
 from gateway.sinks import Identity, mqtt_payload
 from gateway.sinks.mqtt_payload import DataEncoder, Topics
 from gateway.sinks.mqtt_session import Delivery, Message, Session
+from gateway.sinks.mqtt_socket import BufferedClient
 from gateway.sinks.options import MqttOptions
 from gateway.sinks.security import read_secret, tls_context
 
@@ -134,7 +135,7 @@ class MqttSink:
         """A client with nothing in its queues."""
         options = self._options
         five = options.version == "5"
-        client = Client(
+        client = BufferedClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=None if five else True,
