@@ -13,11 +13,11 @@ from gateway.core.errors import ConfigError
 from gateway.settings.environment import overlay
 from gateway.settings.files import read
 from gateway.settings.lines import build_line
-from gateway.settings.model import GatewayFile, Line, Settings, SinkOptions
+from gateway.settings.model import ApiOptions, GatewayFile, Line, Settings, SinkOptions
 from gateway.settings.templates import Templates
 from gateway.settings.translate import SLUG, Mistakes, did_you_mean, show
 from gateway.settings.tree import Node
-from gateway.settings.validate import locate_files, validate
+from gateway.settings.validate import locate_files, valid, validate
 from gateway.sinks import SINKS
 
 
@@ -39,7 +39,7 @@ def load(path: Path | str, environ: Mapping[str, str] = os.environ) -> Settings:
     options = validate(GatewayFile, _head(tree), mistakes)
     sinks = _sinks(tree, folder, mistakes)
     api = _section(tree, "api", folder, mistakes)
-    _check_api(tree, options, mistakes)
+    _check_api(tree, mistakes)
     lines = _lines(tree, options, file.parent, mistakes)
     if mistakes.found or options is None:
         raise ConfigError(mistakes.in_order())
@@ -92,9 +92,10 @@ def _section(tree: Node, name: str, folder: Path, mistakes: Mistakes) -> Node:
     return locate_files(section, folder, mistakes, name) if section and section.map else Node({}, tree.file, 0)
 
 
-def _check_api(tree: Node, options: GatewayFile | None, mistakes: Mistakes) -> None:
+def _check_api(tree: Node, mistakes: Mistakes) -> None:
     """Whoever can reach the API over the network must show a token."""
-    api = options.api if options else None
+    section = tree.map.get("api")
+    api = valid(ApiOptions, section) if section else None
     if api and not api.loopback and not api.token and not api.token_file:
         node = tree.map["api"].map["host"]
         mistakes.add(

@@ -231,10 +231,11 @@ def test_in_a_line_file(folder: Folder, text: str, messages: list[str]) -> None:
             ["gateway.yaml:5: sinks.mqtt: given twice; the first time in line 4"],
         ),
         (
-            "gateway: gw1\nsite: a\napi: {host: 0.0.0.0}\n",
+            "gateway: gw1\nsite: a\napi: {host: 0.0.0.0}\nlog: 5\n",
             [
                 'gateway.yaml:3: api.host: "0.0.0.0" can be reached by others; '
-                "give token or token_file too, or use 127.0.0.1"
+                "give token or token_file too, or use 127.0.0.1",
+                "gateway.yaml:4: log: must be a map of keys, not a number",
             ],
         ),
         (
