@@ -17,28 +17,23 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.core.clock import Clock
 from gateway.core.contracts import Count
 from gateway.core.errors import JournalError
 from gateway.core.model import Batch
-from gateway.journal import codec, tables
+from gateway.journal import codec, database, tables
 from gateway.journal.files import Ballast, DirectoryLock, HighWaterMark
 from gateway.journal.rows import CursorState, Piece, Standing, Work, size_of
-from gateway.journal.schema import APPLICATION, FORMAT, LOCKING, SETTINGS, TABLES
 from gateway.journal.tables import Row
 
 _log = logging.getLogger("gateway.journal")
 
 MIN_BYTES = 1_000_000  # below this, ballast and WAL would leave nothing
-_PAGE = 4096
-_MARGIN = 16 * _PAGE  # sources, cursors, inner pages of the tree
+_MARGIN = 16 * database.PAGE  # sources, cursors, inner pages of the tree
 _TIDY_NS = 1_000_000_000  # how often rows that everybody has passed are removed, sizes measured, ballast taken
 _TIDY_ROWS = 200  # how many at once, so that a commit is never long
-_SET_ASIDE_KEPT = 2  # damaged journals; more would fill the disk
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class Store:
@@ -111,30 +106,15 @@ class Store:
                 self._connect()
                 self._load()
         except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
+            if not database.is_damage(error):
                 raise
             self._begin_anew(str(error))
 
     def _connect(self) -> sqlite3.Connection:
         self._disconnect()
-        db = self._db = sqlite3.connect(self._path, isolation_level=None, timeout=1.0)
-        db.execute(LOCKING)
-        application = db.execute("PRAGMA application_id").fetchone()[0]
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if application == APPLICATION and version > FORMAT:
-            raise JournalError(
-                f"the journal in {self._directory} was written by a newer version of this program (format {version}, "
-                f"this one knows {FORMAT}): install that version again, or use another directory"
-            )
-        if not empty and (application != APPLICATION or version != FORMAT):
-            raise _damage(f"not a journal: application {application:#x}, format {version}")
-        db.executescript(SETTINGS)
-        # the default of 1,000 pages is more than the ballast can help with
-        db.execute(f"PRAGMA wal_autocheckpoint = {max(10, min(100, self._wal_bytes // 4 // _PAGE))}")
-        db.execute(f"PRAGMA journal_size_limit = {self._wal_bytes}")
-        if empty:
-            db.executescript(f"BEGIN;{TABLES}COMMIT;")
+        db, new = database.connect(self._path, self._wal_bytes)
+        self._db = db
+        if new:  # whatever the disk knew before, it knows no more
             self._sources.save_all_again()
             self._stored, self._letter_bytes, self._room = {}, 0, 0
         return db
@@ -186,8 +166,8 @@ class Store:
             self._write_in_spite_of_a_full_disk(work)
         except sqlite3.DatabaseError as error:
             self._roll_back()
-            if not _is_damage(error):
-                if not _is_full(error):  # the connection may know less than the disk: open it again next time
+            if not database.is_damage(error):
+                if not database.is_full(error):  # the connection may know less than the disk: open it again next time
                     self._disconnect()
                 raise JournalError(f"the journal in {self._directory} cannot be written: {error}") from error
             self._replace_damaged(error)
@@ -206,7 +186,7 @@ class Store:
         try:
             self._transaction(work)
         except sqlite3.OperationalError as error:
-            if not _is_full(error):
+            if not database.is_full(error):
                 raise
             self._roll_back()
             self._shrink(sum(len(batch.text) for batch in work.batches))
@@ -254,7 +234,7 @@ class Store:
         if work.batches and self._oldest_ns is None:
             self._floor, self._oldest_ns = self.head, now
         self.head += size_of(work.batches)
-        self._room -= need + 2 * _PAGE
+        self._room -= need + 2 * database.PAGE
         if removed:
             self._find_floor()
 
@@ -268,7 +248,7 @@ class Store:
         try:
             return self._read(record)
         except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
+            if not database.is_damage(error):
                 self._disconnect()
                 raise JournalError(f"the journal in {self._directory} cannot be read: {error}") from error
             self._replace_damaged(error)
@@ -293,7 +273,7 @@ class Store:
         try:
             blob = tables.blob_of(self._connection(), row)
         except sqlite3.DatabaseError as error:
-            if _is_damage(error):
+            if database.is_damage(error):
                 return None
             raise
         if tables.blob_crc(row, blob) != row.blob_crc:
@@ -323,7 +303,7 @@ class Store:
     def _used(self) -> int:
         db = self._connection()
         pages = db.execute("PRAGMA page_count").fetchone()[0] - db.execute("PRAGMA freelist_count").fetchone()[0]
-        return int(pages) * _PAGE
+        return int(pages) * database.PAGE
 
     def _remove_oldest(self, size: int) -> None:
         """Remove rows from the oldest on until ``size`` bytes are free; cursors notice when they get there."""
@@ -350,7 +330,7 @@ class Store:
         db = self._connection()
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         pages = db.execute("PRAGMA page_count").fetchone()[0]
-        self._ceiling = pages * _PAGE
+        self._ceiling = pages * database.PAGE
         self._room = 0
         free = self._ceiling - self._used()
         if free < need + 2 * _MARGIN:
@@ -369,9 +349,9 @@ class Store:
             self._measure()
         except sqlite3.DatabaseError as error:
             self._roll_back()
-            if _is_damage(error):
+            if database.is_damage(error):
                 self._replace_damaged(error)
-            elif not _is_full(error):  # what was written stays written, and the next write tells
+            elif not database.is_full(error):  # what was written stays written, and the next write tells
                 self._disconnect()
         if self._ballast.take() and self._ceiling:
             self._ceiling = self._room = 0
@@ -406,17 +386,8 @@ class Store:
     def _begin_anew(self, why: str) -> None:
         """The database is damaged: keep it beside, start a new one where the old one ended."""
         self._disconnect()
-        stamp = datetime.fromtimestamp(self._clock.time_ns() / 1e9, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        aside = self._directory / f"journal.damaged-{stamp}"
-        for suffix in ("", "-wal"):
-            path = self._path.with_name(self._path.name + suffix)
-            if path.exists():
-                path.rename(f"{aside}{suffix}")
+        aside = database.set_aside(self._path, self._clock.time_ns())
         self._report(f"the journal was damaged ({why}) and set aside as {aside.name}; a new one was begun")
-        kept = sorted(path for path in self._directory.glob("journal.damaged-*") if not path.name.endswith("-wal"))
-        for old in kept[:-_SET_ASIDE_KEPT]:
-            old.unlink()
-            old.with_name(f"{old.name}-wal").unlink(missing_ok=True)
         self._raise_head(*(cursor.place for cursor in self.found.values()))
         self._connect()
         self._find_floor()
@@ -453,18 +424,3 @@ class Store:
         self._disconnect()
         self._mark.close()
         self._lock.release()
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in _DAMAGE
-
-
-def _is_full(error: sqlite3.DatabaseError) -> bool:
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-
-
-def _damage(sentence: str) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(sentence)
-    error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
-    return error

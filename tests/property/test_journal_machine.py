@@ -113,6 +113,7 @@ class JournalMachine(RuleBasedStateMachine):
         self._skip(name, position)
         assert len(window) <= records
         assert window == self.accepted[position : position + len(window)]
+        assert not self.gone.intersection(range(position, position + len(window)))
         self.windows[name] = window
 
     @precondition(lambda self: any(self.windows.values()))
@@ -151,6 +152,7 @@ class JournalMachine(RuleBasedStateMachine):
         self._close()
         db = sqlite3.connect(self.directory / "journal.db", isolation_level=None)
         rows = db.execute("SELECT first_record, records, blob FROM commit_group ORDER BY first_record").fetchall()
+        rows = [row for row in rows if row[0] not in self.gone]  # the same bit twice would mend it
         if rows:
             first, records, blob = rows[which % len(rows)]
             raw = bytearray(blob)
