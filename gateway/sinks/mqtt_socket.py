@@ -9,8 +9,13 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
+from typing import Literal
 
 from paho.mqtt.client import Client
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 READ_BYTES = 65_536
 
@@ -69,8 +74,25 @@ class BufferedSocket:
         self.sock.close()
 
 
+SUCCESS = ReasonCode(PacketTypes.PUBACK)
+NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
+
+
 class BufferedClient(Client):
-    """A paho client on a BufferedSocket."""
+    """A paho client on a BufferedSocket.
+
+    Two methods of paho are replaced that are not documented; the tests of the contract fail where they are not
+    called any more, and paho's own do the same work, only slower.
+    """
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        """A plain acknowledgement, without making three objects of it, which cost a fifth of a message."""
+        packet = self._in_packet["packet"]
+        if len(packet) == 2 or (len(packet) == 3 and packet[2] < 0x80):  # 3.1.1 · 5 without properties
+            mid = packet[0] << 8 | packet[1]
+            if mid in self._out_messages:
+                return self._do_on_publish(mid, SUCCESS, NO_PROPERTIES)
+        return super()._handle_pubackcomp(cmd)
 
     def _create_socket(self) -> BufferedSocket:
         sock = super()._create_socket()
