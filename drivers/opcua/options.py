@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -86,6 +87,19 @@ class OpcUa(LinkOptions):
     timeout_s: Seconds = Field(4.0, description="longest time to wait for an answer")
     session_timeout_s: Seconds = Field(60.0, description="how long the server keeps the session of a silent client")
     devices: tuple[OpcUaDevice, ...] = Field(min_length=1)
+
+    @field_validator("endpoint")
+    @classmethod
+    def _check_port(cls, endpoint: str) -> str:
+        mistake = "an endpoint is opc.tcp://host:port/path, the port at most 65535"
+        try:
+            parts = urlsplit(endpoint)
+            complete = bool(parts.hostname) and (parts.port is None or parts.port >= 0)
+        except ValueError as e:
+            raise ValueError(mistake) from e
+        if not complete:
+            raise ValueError(mistake)
+        return endpoint
 
     @model_validator(mode="after")
     def _check_password(self) -> OpcUa:

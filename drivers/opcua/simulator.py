@@ -47,7 +47,7 @@ class OpcUaSimulator:
         self._options = link.options
         self._namespaces_first = tuple(namespaces_first)
         self._server: Any = None
-        self._nodes: dict[str, dict[str, tuple[Tag, Any]]] = {}  # device id → tag name → tag, NodeId
+        self._nodes: dict[str, dict[str, tuple[Tag, Any]]] = {}  # device id → tag name → tag, NodeId or None
         self._waiting: asyncio.Queue[list[tuple[Any, Any]]] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
         self._writes = 0
@@ -70,7 +70,6 @@ class OpcUaSimulator:
         server = self._new_server()
         with _no_garbage_collection():
             await server.init()
-        server.disable_clock()  # or stopping waits for its next second
         server.set_server_name("Pilot Gateway simulator")
         parts = urlsplit(self._options.endpoint)
         server.set_endpoint(self._options.endpoint)
@@ -123,6 +122,9 @@ class OpcUaSimulator:
                 index = index_of(node, await server.get_namespace_array())
                 if index is None:
                     raise ValueError(f"{device.id}.{tag.name}: write the node with nsu= so that it can be simulated")
+                if index == 0:  # the server's own, such as its clock
+                    nodes[tag.name] = (tag, None)
+                    continue
                 if folder is None:
                     folder = await server.nodes.objects.add_object(
                         ua.NodeId(f"simulated.{device.id}", index), device.id
@@ -139,7 +141,11 @@ class OpcUaSimulator:
         now = datetime.now(UTC)
         nodes = self._nodes[device]
         self._waiting.put_nowait(
-            [(nodes[name][1], _data_value(nodes[name][0], value, now)) for name, value in values.items()]
+            [
+                (node, _data_value(tag, value, now))
+                for (tag, node), value in ((nodes[name], value) for name, value in values.items())
+                if node is not None
+            ]
         )
 
     async def _write(self) -> None:

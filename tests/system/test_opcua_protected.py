@@ -145,6 +145,20 @@ async def test_f19_a_plant_where_nothing_changes_is_not_taken_for_dead(tmp_path:
             await driver.close()
 
 
+async def test_nodes_of_the_server_itself_are_read_too() -> None:
+    tags = [{"name": "start", "node": "i=2257", "kind": "text"}, {"name": "level", "node": f"nsu={PLANT};i=5"}]
+    async with simulated(make_link(0, {"plc": tags})) as simulator:
+        simulator.set("plc", {"start": "left alone", "level": 3.5})
+        driver = OpcUaDriver(make_link(simulator.port, {"plc": tags}), SystemClock())
+        try:
+            await driver.connect()
+            async with listening(driver) as heard:
+                await heard.until_newest("level", 3.5)
+                await heard.until(lambda h: str(h.values["start"][0]).endswith("Z"), "when the server started")
+        finally:
+            await driver.close()
+
+
 async def test_writes_of_clients_are_counted_and_refused(tmp_path: Path) -> None:
     simulator = QuickSimulator(link_to(0, tmp_path, {"policy": "None"}))
     await simulator.start()

@@ -65,6 +65,9 @@ def test_f17_the_index_is_the_one_of_this_server() -> None:
     [
         ({"endpoint": "http://plc"}, "endpoint"),
         ({"endpoint": "opc.tcp://user:secret@plc:4840"}, "endpoint"),
+        ({"endpoint": "opc.tcp://plc:99999"}, "65535"),
+        ({"endpoint": "opc.tcp://plc:x"}, "65535"),
+        ({"endpoint": "opc.tcp://:4840"}, "65535"),
         ({"security": None}, "security"),
         ({"security": {}}, "policy"),
         ({"password": "x"}, "needs a username"),
