@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from gateway.core.clock import SystemClock
 from gateway.core.errors import Rejected, SinkUnavailable
 from gateway.core.model import Batch
-from gateway.sinks import Identity
 from gateway.sinks.mqtt import MqttSink
-from gateway.sinks.options import MqttOptions
 from tests.support.batches import COLUMNS, FakeBoard, batch, device, floats
 from tests.support.mosquitto import Subscriber, mosquitto
 from tests.support.mqtt_scripted import Received, ScriptedBroker, scripted_broker
+from tests.support.mqtt_sink import mqtt_sink
 from tests.support.processes import program, run_to_end
 from tests.support.proxy import proxy
 from tests.support.waiting import until
@@ -32,13 +24,6 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.system
 
 VERSIONS = pytest.mark.parametrize("version", ["3.1.1", "5"])
-
-
-def make(port: int, board: FakeBoard | None = None, **options: Any) -> MqttSink:
-    keepalive_s = options.pop("keepalive_s", 30)
-    chosen = MqttOptions(type="mqtt", host=options.pop("host", "127.0.0.1"), port=port, **options)
-    chosen = chosen.model_copy(update={"keepalive_s": keepalive_s})  # shorter than what a file may say
-    return MqttSink("mqtt", chosen, Identity("gw1", "9f3a11c2"), board or FakeBoard(device()), SystemClock())
 
 
 async def deliver(sink: MqttSink, batches: list[Batch], within_s: float = 30.0) -> int:
@@ -72,15 +57,15 @@ async def scripted() -> AsyncIterator[ScriptedBroker]:
 
 async def test_d1_no_broker_and_no_name(unused_tcp_port: int) -> None:
     with pytest.raises(SinkUnavailable, match=f"127.0.0.1:{unused_tcp_port} cannot be reached"):
-        await make(unused_tcp_port).connect()
+        await mqtt_sink(unused_tcp_port).connect()
     with pytest.raises(SinkUnavailable, match="cannot be reached"):
-        await make(1883, host="no-such-host.invalid").connect()
+        await mqtt_sink(1883, host="no-such-host.invalid").connect()
 
 
 @VERSIONS
 async def test_d1_killed_and_started_in_the_middle_of_a_write(tmp_path: Path, version: str) -> None:
     async with mosquitto(tmp_path) as broker, proxy(broker.port) as way:
-        sink = make(way.port, version=version, window=10)
+        sink = mqtt_sink(way.port, version=version, window=10)
         await sink.connect()
         way.delay(0.005)  # so that the end comes in the middle
         before: list[int] = []
@@ -107,7 +92,7 @@ async def test_d1_killed_and_started_in_the_middle_of_a_write(tmp_path: Path, ve
 
 async def test_d2_a_frozen_broker_is_found_by_the_age_of_the_oldest_acknowledgement(tmp_path: Path) -> None:
     async with mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
-        sink = make(broker.port, timeout_s=0.6)
+        sink = mqtt_sink(broker.port, timeout_s=0.6)
         await sink.connect()
         await sink.write(floats(3), history=False)
         broker.freeze()
@@ -123,7 +108,7 @@ async def test_d2_a_frozen_broker_is_found_by_the_age_of_the_oldest_acknowledgem
 
 async def test_d2_an_idle_half_open_connection_is_found_within_twice_the_keep_alive(tmp_path: Path) -> None:
     async with mosquitto(tmp_path) as broker:
-        sink = make(broker.port, keepalive_s=3)
+        sink = mqtt_sink(broker.port, keepalive_s=3)
         await sink.connect()
         session = sink._session
         assert session
@@ -141,7 +126,7 @@ async def test_d2_an_idle_half_open_connection_is_found_within_twice_the_keep_al
 @VERSIONS
 async def test_a_living_idle_connection_is_kept(tmp_path: Path, version: str) -> None:
     async with mosquitto(tmp_path) as broker:
-        sink = make(broker.port, keepalive_s=1, version=version)
+        sink = mqtt_sink(broker.port, keepalive_s=1, version=version)
         await sink.connect()
         await asyncio.sleep(2.5)  # more than twice the keep-alive: time itself is what is tested
         await sink.write(floats(1), history=False)
@@ -153,7 +138,7 @@ async def test_a_living_idle_connection_is_kept(tmp_path: Path, version: str) ->
 
 async def test_d3_receive_maximum_1_is_obeyed(scripted: ScriptedBroker) -> None:
     scripted.connack_properties = bytes([0x21, 0, 1])
-    sink = make(scripted.port, FakeBoard(*(device(f"d{i}") for i in range(5))))
+    sink = mqtt_sink(scripted.port, FakeBoard(*(device(f"d{i}") for i in range(5))))
     await sink.connect()
     await sink.write(floats(20), history=False)
     await sink.close()
@@ -162,7 +147,7 @@ async def test_d3_receive_maximum_1_is_obeyed(scripted: ScriptedBroker) -> None:
 
 
 async def test_d3_our_own_window_is_obeyed(scripted: ScriptedBroker) -> None:
-    sink = make(scripted.port, window=5)
+    sink = mqtt_sink(scripted.port, window=5)
     await sink.connect()
     await sink.write(floats(50), history=False)
     await sink.close()
@@ -171,7 +156,7 @@ async def test_d3_our_own_window_is_obeyed(scripted: ScriptedBroker) -> None:
 
 async def test_paho_sends_nothing_by_itself_after_a_reconnect(scripted: ScriptedBroker) -> None:
     scripted.puback = lambda message: None if message.topic.endswith("/data") else 0
-    sink = make(scripted.port)
+    sink = mqtt_sink(scripted.port)
     await sink.connect()
     write = asyncio.create_task(sink.write(floats(5), history=False), name="write")
     await until(lambda: len(scripted.data(connection=1)) == 5, "five messages on the way")
@@ -195,7 +180,7 @@ async def test_d4_password_file_is_read_again_at_every_connect(tmp_path: Path) -
     secret.write_text("wrong\n")
     async with mosquitto(tmp_path, "allow_anonymous false", f"password_file {tmp_path / 'users'}") as broker:
         for version in ("3.1.1", "5"):
-            sink = make(broker.port, version=version, username="plant", password_file=str(secret))
+            sink = mqtt_sink(broker.port, version=version, username="plant", password_file=str(secret))
             secret.write_text("wrong\n")
             with pytest.raises(SinkUnavailable, match=r"password_file|not authorised") as refused:
                 await sink.connect()
@@ -215,13 +200,13 @@ async def test_d4_a_password_file_that_is_no_use(tmp_path: Path, content: str | 
     if content is not None:
         secret.write_text(content)
     with pytest.raises(SinkUnavailable, match=says) as refused:
-        await make(1883, username="plant", password_file=str(secret)).connect()
+        await mqtt_sink(1883, username="plant", password_file=str(secret)).connect()
     assert refused.value.slow
     assert "plant" not in str(refused.value)
 
 
 async def test_d4_a_topic_we_may_not_write_keeps_the_data(scripted: ScriptedBroker) -> None:
-    sink = make(scripted.port)
+    sink = mqtt_sink(scripted.port)
     await sink.connect()
     scripted.puback = lambda message: 0x87
     with pytest.raises(SinkUnavailable, match="access list") as refused:
@@ -237,7 +222,7 @@ async def test_d4_a_topic_we_may_not_write_keeps_the_data(scripted: ScriptedBrok
 async def test_d4_connack_codes(scripted: ScriptedBroker, code: int, slow: bool, says: str) -> None:
     scripted.connack = bytes([code])
     with pytest.raises(SinkUnavailable, match=says) as refused:
-        await make(scripted.port).connect()
+        await mqtt_sink(scripted.port).connect()
     assert refused.value.slow is slow
 
 
@@ -251,7 +236,7 @@ async def test_d5_what_is_refused_for_good_is_named_and_the_rest_delivered(scrip
         return codes.get(orjson.loads(message.payload)["seq"], 0) if message.topic.endswith("/data") else 0
 
     scripted.puback = puback
-    sink = make(scripted.port)
+    sink = mqtt_sink(scripted.port)
     await sink.connect()
     with pytest.raises(Rejected, match="0x9") as rejected:
         await sink.write(floats(8), history=False)
@@ -262,7 +247,7 @@ async def test_d5_what_is_refused_for_good_is_named_and_the_rest_delivered(scrip
 
 @pytest.mark.parametrize("code", [0x80, 0x83, 0x97])
 async def test_d5_what_passes_is_tried_again_later(scripted: ScriptedBroker, code: int) -> None:
-    sink = make(scripted.port)
+    sink = mqtt_sink(scripted.port)
     await sink.connect()
     scripted.puback = lambda message: code
     with pytest.raises(SinkUnavailable, match=f"0x{code:X}"):
@@ -274,7 +259,7 @@ async def test_d5_what_passes_is_tried_again_later(scripted: ScriptedBroker, cod
 
 async def test_d5_a_message_larger_than_the_broker_takes_is_not_sent(scripted: ScriptedBroker) -> None:
     scripted.connack_properties = bytes([0x27, 0, 0, 4, 0])  # maximum packet size 1024
-    sink = make(scripted.port)
+    sink = mqtt_sink(scripted.port)
     await sink.connect()
     large = batch(("x" * 2000,), columns=COLUMNS[4:], seq=2)
     with pytest.raises(Rejected, match="1024 bytes at most") as rejected:
@@ -294,7 +279,7 @@ async def test_d5_a_limit_that_was_not_announced_is_learned(scripted: ScriptedBr
         return 0
 
     scripted.puback = puback
-    sink = make(scripted.port)
+    sink = mqtt_sink(scripted.port)
     await sink.connect()
     write = [*floats(1), large, *floats(1, first=3)]
     with pytest.raises(SinkUnavailable, match="found a message too large"):
@@ -310,7 +295,7 @@ async def test_d5_a_limit_that_was_not_announced_is_learned(scripted: ScriptedBr
 
 
 async def test_d6_mqtt_5_says_that_another_client_took_over(scripted: ScriptedBroker) -> None:
-    sink = make(scripted.port)
+    sink = mqtt_sink(scripted.port)
     await sink.connect()
     scripted.drop(0x8E)
     await until(lambda: sink._session and sink._session.error, "we are told")
@@ -322,7 +307,7 @@ async def test_d6_mqtt_5_says_that_another_client_took_over(scripted: ScriptedBr
 
 async def test_d6_a_takeover_storm_is_recognised_on_3_1_1(tmp_path: Path) -> None:
     async with mosquitto(tmp_path) as broker:
-        ours = make(broker.port, client_id="same", version="3.1.1")
+        ours = mqtt_sink(broker.port, client_id="same", version="3.1.1")
         told = None
         for _ in range(5):
             try:
@@ -330,7 +315,7 @@ async def test_d6_a_takeover_storm_is_recognised_on_3_1_1(tmp_path: Path) -> Non
             except SinkUnavailable as error:
                 told = error
                 break
-            other = make(broker.port, client_id="same", version="3.1.1")
+            other = mqtt_sink(broker.port, client_id="same", version="3.1.1")
             await other.connect()
             await until(lambda: ours._session and ours._session.error, "thrown out")
             await other.close()
@@ -341,7 +326,7 @@ async def test_d6_a_takeover_storm_is_recognised_on_3_1_1(tmp_path: Path) -> Non
 
 async def test_d7_a_broker_without_memory_gets_everything_retained_again(tmp_path: Path) -> None:
     async with mosquitto(tmp_path) as broker:
-        sink = make(broker.port)
+        sink = mqtt_sink(broker.port)
         await sink.connect()
         lane = asyncio.create_task(sink.live(), name="live lane")
         await broker.restart()
@@ -357,79 +342,13 @@ async def test_d7_a_broker_without_memory_gets_everything_retained_again(tmp_pat
         await sink.close()
 
 
-# ------------------------------------------------------------------------------------------------------------ TLS
-
-
-def certificates(folder: Path) -> None:
-    """A CA and a server certificate for 127.0.0.1, made for this test."""
-    now = datetime.now(UTC)
-    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("ca", "server")}
-    ca = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
-    for name, key in keys.items():
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(ca if name == "ca" else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")]))
-            .issuer_name(ca)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=name == "ca", path_length=None), critical=True)
-        )
-        if name == "server":
-            address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
-            builder = builder.add_extension(address, critical=False)
-        certificate = builder.sign(keys["ca"], hashes.SHA256())
-        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        (folder / f"{name}.key").write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-
-
-@VERSIONS
-async def test_tls_with_a_verified_certificate(tmp_path: Path, version: str) -> None:
-    certificates(tmp_path)
-    settings = [f"cafile {tmp_path}/ca.pem", f"certfile {tmp_path}/server.pem", f"keyfile {tmp_path}/server.key"]
-    async with mosquitto(tmp_path, "allow_anonymous true", *settings) as broker:
-        sink = make(broker.port, version=version, tls={"ca_file": str(tmp_path / "ca.pem")})
-
-        def trust(client: Any) -> None:
-            client.tls_set(str(tmp_path / "ca.pem"))
-
-        async with Subscriber(broker.port, configure=trust) as subscriber:
-            await sink.connect()
-            await sink.write(floats(300), history=False)
-            await subscriber.hear("/data", 300)
-        await sink.close()
-        with pytest.raises(SinkUnavailable, match=r"is not accepted: .*set tls.ca_file") as refused:
-            await make(broker.port, version=version, tls={}).connect()
-        assert refused.value.slow
-        with pytest.raises(SinkUnavailable, match=r"not accepted: .*IP address|mismatch|doesn't match"):
-            await make(broker.port, host="localhost", tls={"ca_file": str(tmp_path / "ca.pem")}).connect()
-        with pytest.raises(SinkUnavailable, match=r"TLS|lost|reached"):
-            await make(broker.port, version=version, timeout_s=2).connect()
-
-
-async def test_tls_to_a_plain_port_and_files_that_are_no_use(tmp_path: Path) -> None:
-    async with mosquitto(tmp_path) as broker:
-        with pytest.raises(SinkUnavailable, match=r"is it a TLS port|cannot be reached|does not answer"):
-            await make(broker.port, tls={}, timeout_s=2).connect()
-    (tmp_path / "junk.pem").write_text("junk")
-    with pytest.raises(SinkUnavailable, match=r"cannot be loaded from .*junk.pem"):
-        await make(1, tls={"ca_file": str(tmp_path / "junk.pem")}).connect()
-    with pytest.raises(SinkUnavailable, match=r"missing.*absent.pem"):
-        await make(1, tls={"ca_file": str(tmp_path / "absent.pem")}).connect()
-
-
 # ----------------------------------------------------------------------------------------------------------- close
 
 
 async def test_close_takes_at_most_two_seconds_and_leaves_nothing(tmp_path: Path) -> None:
     async with mosquitto(tmp_path) as broker:
         tasks = asyncio.all_tasks()
-        sink = make(broker.port)
+        sink = mqtt_sink(broker.port)
         await sink.connect()
         session = sink._session
         assert session
