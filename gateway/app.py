@@ -41,6 +41,7 @@ log = logging.getLogger("gateway.app")
 
 FLUSH_S = 1.0  # at a stop: what was read last gets so long to reach the disk …
 DRAIN_S = 1.0  # … and what is in the journal to leave
+MOST_WAIT_S = 8.0  # a broker or database that comes back is noticed within 10 s
 
 
 class App:
@@ -112,7 +113,7 @@ class App:
         health = self.health.sinks[name] = SinkHealth(name, options.type)
         identity = Identity(self.health.gateway, self.health.boot)
         sink = SINKS[options.type].make(name, options, identity, self.board, self.clock)
-        await publish(sink, cursor, health, self.clock)
+        await publish(sink, cursor, health, self.clock, Backoff(most_s=MOST_WAIT_S))
 
     async def _serve_api(self) -> None:
         """Serve for ever. A port that somebody else has stops nobody's polling: say so and try again."""

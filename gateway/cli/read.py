@@ -22,7 +22,6 @@ from gateway import logs
 from gateway.api.answers import milliseconds, plain
 from gateway.board import LiveBoard
 from gateway.cli.process import run_loop
-from gateway.cli.tables import names_text, quality_text, table_of, value_text
 from gateway.core.clock import Clock, SystemClock
 from gateway.core.contracts import Driver, Newest
 from gateway.core.errors import DriverError, NoAnswer
@@ -31,6 +30,7 @@ from gateway.core.quality import quality
 from gateway.logs import escaped
 from gateway.normalise import Normaliser
 from gateway.settings import Line, load_line_file
+from gateway.terminal import names_text, quality_text, table_of, value_text
 
 
 @click.command()

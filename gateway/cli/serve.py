@@ -43,8 +43,8 @@ def serve(config: Path) -> None:
 
     SIGTERM or Ctrl-C stops it within 5 s; what is not delivered by then goes out after the next start.
 
-    Exit codes: 0 stopped as told, 78 wrong configuration, 1 cannot run (a port is taken, the journal cannot be
-    opened), 70 a bug.
+    Exit codes: 0 stopped as told, 78 wrong configuration, 1 cannot run (the journal cannot be opened, another
+    gateway uses it), 70 a bug.
     """  # noqa: D301
     settings = load(config)
     logs.configure(settings.log.level, settings.log.format.value, secrets=secrets_in(settings))

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.tables import age_text, quality_text, table_of, value_text
+from gateway.terminal import age_text, quality_text, table_of, value_text
 
 JsonMap = Mapping[str, Any]
 

@@ -102,6 +102,7 @@ class Show:
         config = files.write_config(self._shipped, self._folder, addresses, mqtt, self._api_port)
         self._start(stack, "gateway", self._own("serve", "--config", str(config)))
         self._until.true(self._look, START_S, "the gateway did not start")
+        self._until.true(self._flows, START_S, "not every device was read and published")
         self._places = Places(self._api_port, mqtt_port, Path(command[0]).name if version == "5" else "amqtt",
                               str(self._folder), PREFIX)  # fmt: skip
         return simulator
@@ -146,6 +147,14 @@ class Show:
             return False
         self._moment = Moment(status, live, self._witness.messages, self._witness.values)
         return True
+
+    def _flows(self) -> bool:
+        """Whether every device is read and something has arrived: from here on the time counts."""
+        return (
+            self._look()
+            and self._moment.messages > 0
+            and all(device["state"] == "online" for device in self._moment.live["devices"])
+        )
 
     def _ask(self, what: str) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self._api_port}/api/v1/{what}"

@@ -117,10 +117,14 @@ def _lines(batch: Batch, heads: Sequence[bytes]) -> list[bytes]:
     texts = pieces(batch.text, batch.shape, batch.values)
     statuses = batch.status or (GOOD,) * len(texts)
     times = batch.times_ns or (batch.time_ns,) * len(texts)
+    good = b",quality=192i" + run
     lines = []
     for head, column, text, value, status, time_ns in zip(
         heads, batch.shape.columns, texts, batch.values, statuses, times, strict=True
     ):
+        if column.kind is Kind.FLOAT and value is not None and status == GOOD:  # most of them: half the time
+            lines.append(b"%b value=%b%b %d\n" % (head, text, good, time_ns))
+            continue
         if column.kind is Kind.INT and value is not None and int(value) not in INT64:
             value, status = None, BAD_OUT_OF_RANGE
         fields = b"quality=%di" % quality_number(status)
