@@ -37,7 +37,8 @@ class Normaliser:
         self._plans: dict[tuple[int, ...], _Plan] = {}
         self._shapes: dict[tuple[int, ...], Shape] = {}
         self._last_poll, self._repeats = 0, 0
-        self._said = [(0, 0)] * len(device.tags)  # per tag: the last time the device said, how often it repeated it
+        # per tag: the last time the device gave, how often with another value, and that value with its status
+        self._said: list[tuple[int, int, tuple[Value, int]]] = [(0, 0, (None, GOOD))] * len(device.tags)
         self._reported: dict[int, tuple[Value, int]] = {}  # tags with a deadband: what was last reported
 
     def __call__(self, scan: Scan, run: str = "", phase: str = "") -> Batch | None:
@@ -45,7 +46,7 @@ class Normaliser:
         plan = self._plans.get(scan.index) or self._prepare(scan.index)
         values, status = plan.engineering(scan.values, scan.status)
         index = scan.index
-        time_ns, times_ns = self._distinct(scan)
+        time_ns, times_ns = self._distinct(scan, values, status)
         if plan.deadbands:
             keep = self._changed(plan, values, status)
             if not keep:
@@ -85,10 +86,13 @@ class Normaliser:
             shape = self._shapes[index] = Shape(self._source, index)
         return shape
 
-    def _distinct(self, scan: Scan) -> tuple[int, tuple[int, ...] | None]:
+    def _distinct(
+        self, scan: Scan, values: Sequence[Value], status: Sequence[int] | None
+    ) -> tuple[int, tuple[int, ...] | None]:
         """Times that differ from those before: two values of a tag with one time would overwrite each other.
 
-        Each repeat moves on by 1 ns. It is decided here, once, so a re-send says the same.
+        Each such repeat moves on by 1 ns. It is decided here, once, so a re-send says the same. The very same value
+        with the very same time is told again (a server republishes after an outage) and keeps its time.
         """
         if scan.times_ns is None and scan.time_source is TimeSource.GATEWAY:
             if scan.time_ns != self._last_poll:
@@ -98,9 +102,10 @@ class Normaliser:
             return scan.time_ns + self._repeats, None
         times = list(scan.times_ns or (scan.time_ns,) * len(scan.index))
         for position, i in enumerate(scan.index):
-            said, repeats = self._said[i]
-            repeats = repeats + 1 if said == times[position] else 0
-            self._said[i] = (times[position], repeats)
+            said, repeats, what = self._said[i]
+            now = (values[position], status[position] if status else GOOD)
+            repeats = 0 if said != times[position] else repeats if what == now else repeats + 1
+            self._said[i] = (times[position], repeats, now)
             times[position] += repeats
         newest = max(times)
         return newest, None if min(times) == newest else tuple(times)

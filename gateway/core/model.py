@@ -151,6 +151,14 @@ class Source:
     columns: tuple[Column, ...]
     area: str = ""
     equipment: str = ""
+    _hash: int = field(init=False, repr=False, compare=False)  # asked for with every new shape, so made once
+
+    def __post_init__(self) -> None:
+        identity = (self.site, self.line, self.device, self.columns, self.area, self.equipment)
+        object.__setattr__(self, "_hash", hash(identity))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True)

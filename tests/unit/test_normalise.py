@@ -156,17 +156,18 @@ def test_source_times_that_repeat_are_kept_apart_tag_by_tag() -> None:
     both = device(tag("a"), tag("b"))
     normaliser = Normaliser(both, "b")
 
-    def times(a: int, b: int) -> list[int]:
+    def times(a: int, b: int, *values: float) -> list[int]:
         batch = normaliser(
-            Scan(both, (0, 1), (1.0, 2.0), None, NOW_NS, NOW_NS, times_ns=(a, b), time_source=TimeSource.DEVICE)
+            Scan(both, (0, 1), values, None, NOW_NS, NOW_NS, times_ns=(a, b), time_source=TimeSource.DEVICE)
         )
         assert batch
         return [reading.time_ns for reading in batch.readings()]
 
-    assert times(100, 100) == [100, 100]
-    assert times(100, 200) == [101, 200]
-    assert times(100, 200) == [102, 201]
-    assert times(300, 200) == [300, 202]
+    assert times(100, 100, 1.0, 1.0) == [100, 100]
+    assert times(100, 200, 2.0, 2.0) == [101, 200]
+    assert times(100, 200, 3.0, 3.0) == [102, 201]
+    assert times(300, 200, 4.0, 4.0) == [300, 202]
+    assert times(300, 200, 4.0, 4.0) == [300, 202]  # told again, not said anew
 
 
 def test_the_run_is_on_the_batch() -> None:
