@@ -72,7 +72,7 @@ def cli() -> None:
     \b
     Example:
       pilot-gateway check config/
-      pilot-gateway serve config/gateway.yaml
+      pilot-gateway serve --config config/gateway.yaml
     """  # noqa: D301
 
 
