@@ -2,9 +2,9 @@
 
 ::
 
-    config/gateway.yaml ─┐            environment.py            lines.py
+    config/gateway.yaml ─┐           sources.py                lines.py
     config/lines/*.yaml ─┼─ tree.py ─ PILOT_GATEWAY__… on top ─ template + device, validated ─> Settings
-    config/templates/*  ─┘            (load.py)                 translate.py: sentences for people
+    config/templates/*  ─┘           (pydantic-settings)       translate.py: sentences for people
 
 Every value keeps its file and line until it is validated, so that a mistake can name its place.
 """

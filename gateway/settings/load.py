@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import cast
 
 from gateway.core.errors import ConfigError
-from gateway.settings.environment import overlay
 from gateway.settings.files import read
 from gateway.settings.lines import build_line
 from gateway.settings.model import ApiOptions, GatewayFile, Line, Settings, SinkOptions
+from gateway.settings.sources import gateway_file
 from gateway.settings.templates import Templates
 from gateway.settings.translate import SLUG, Mistakes, did_you_mean, show
 from gateway.settings.tree import Node
@@ -34,9 +34,8 @@ def load(path: Path | str, environ: Mapping[str, str] = os.environ) -> Settings:
         if file.is_file():  # its lines are where they usually are, and may be mistaken too
             _lines(Node({"site": Node("unknown", str(file), 0)}, str(file), 0), None, file.parent, mistakes)
         raise ConfigError(mistakes.in_order())
-    tree = overlay(tree, environ, mistakes)
+    options, tree = gateway_file(tree, environ, mistakes)
     folder = file.parent.absolute()
-    options = validate(GatewayFile, _head(tree), mistakes)
     sinks = _sinks(tree, folder, mistakes)
     api = _section(tree, "api", folder, mistakes)
     _check_api(tree, mistakes)
@@ -76,15 +75,6 @@ def load_line_file(path: Path | str, site: str | None = None, templates: Path | 
 
 
 # ------------------------------------------------------------------------------------------------- gateway.yaml
-
-
-def _head(tree: Node) -> Node:
-    """The file with sinks that are merely maps: each is validated on its own."""
-    sinks = tree.map.get("sinks")
-    if sinks is None or not isinstance(sinks.value, dict):
-        return tree
-    short = {name: Node({}, n.file, n.line) if isinstance(n.value, dict) else n for name, n in sinks.map.items()}
-    return tree.replaced("sinks", Node(dict(short), sinks.file, sinks.line))
 
 
 def _section(tree: Node, name: str, folder: Path, mistakes: Mistakes) -> Node:

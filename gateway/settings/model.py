@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.core.model import Device, Link
 from gateway.core.options import Names, Options, Slug
@@ -48,10 +49,10 @@ class JournalOptions(Options):
         Path("/var/lib/pilot-gateway/journal"),
         description="folder of the journal, on a local disk; relative to this file",
     )
-    max_size_mb: Annotated[int, Field(ge=16, le=4_000_000)] = Field(
+    max_size_mb: Annotated[int, Field(strict=True, ge=16, le=4_000_000)] = Field(
         8192, description="most disk space it takes; when full, the oldest records go and are counted"
     )
-    history_s: Annotated[float, Field(ge=0, le=366 * 86_400, allow_inf_nan=False)] = Field(
+    history_s: Annotated[float, Field(strict=True, ge=0, le=366 * 86_400, allow_inf_nan=False)] = Field(
         86_400.0, description="how long records stay for local history after every sink has them"
     )
 
@@ -65,7 +66,7 @@ class ApiOptions(Options):
     """The local HTTP API."""
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; other than loopback needs a token")
-    port: Annotated[int, Field(ge=0, le=65_535)] = Field(8421, description="0: any free one")
+    port: Annotated[int, Field(strict=True, ge=0, le=65_535)] = Field(8421, description="0: any free one")
     token: SecretStr | None = Field(None, description="who shows it may read; prefer token_file")
     token_file: str | None = Field(None, description="file that holds the token")
 
@@ -75,8 +76,12 @@ class ApiOptions(Options):
         return is_loopback(self.host)
 
 
-class GatewayFile(Options):
+class GatewayFile(BaseSettings):
     """gateway.yaml: one gateway."""
+
+    # not strict as a whole: what pydantic-settings hands over are Python objects, where strict means that a list is no
+    # tuple and a word no enum; so the numbers of the sections are strict one by one
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     gateway: Slug = Field(description="Name of this gateway: what topics and the status call it")
     site: Slug | None = Field(None, description="site of the lines that do not say so themselves")

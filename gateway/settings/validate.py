@@ -7,6 +7,7 @@ text, is read again as YAML where text does not fit.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,14 +21,20 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def validate(model: type[Model], tree: Node, mistakes: Mistakes, within: str = "") -> Model | None:
     """The options that ``tree`` says; None and mistakes where it is wrong."""
+    return attempt(model, lambda: _strictly(model, tree), lambda: tree, mistakes, within)
+
+
+def attempt(
+    model: type[Model], make: Callable[[], Model], tree: Callable[[], Node], mistakes: Mistakes, within: str = ""
+) -> Model | None:
+    """What ``make`` makes of the tree; None and mistakes where it raises ValidationError."""
     while True:
         try:
-            # through JSON, because that is where pydantic's strict mode takes a list for a tuple and a word for an enum
-            return model.model_validate_json(json.dumps(tree.plain()), strict=True)
+            return make()
         except ValidationError as error:
-            texts = type_errors(error, tree)
+            texts = type_errors(error, tree())
             if not texts:
-                mistakes.extend(translate(error, model, tree, within))
+                mistakes.extend(translate(error, model, tree(), within))
                 return None
             for node in texts:
                 _read_as_yaml(node)
@@ -36,9 +43,14 @@ def validate(model: type[Model], tree: Node, mistakes: Mistakes, within: str = "
 def valid(model: type[Model], tree: Node) -> Model | None:
     """The options that ``tree`` says, or None: for a look at something whose mistakes are told elsewhere."""
     try:
-        return model.model_validate_json(json.dumps(tree.plain()), strict=True)
+        return _strictly(model, tree)
     except ValidationError:
         return None
+
+
+def _strictly(model: type[Model], tree: Node) -> Model:
+    """Through JSON, because that is where pydantic's strict mode takes a list for a tuple and a word for an enum."""
+    return model.model_validate_json(json.dumps(tree.plain()), strict=True)
 
 
 def _read_as_yaml(node: Node) -> None:

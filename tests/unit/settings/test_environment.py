@@ -46,6 +46,29 @@ def test_lists_are_written_as_in_yaml(folder: Folder) -> None:
     assert len(folder.load({P + "LINES": '["lines/*.yaml"]'}).lines) == 1
 
 
+def test_a_map_in_a_variable_lies_over_the_file_key_by_key(folder: Folder) -> None:
+    folder.write("gateway.yaml", "gateway: gw1\nsite: wuxi\napi: {port: 1, host: localhost}\n")
+    settings = folder.load({P + "API": "{port: 9000}"})
+    assert (settings.api.port, settings.api.host) == (9000, "localhost")
+    assert folder.mistakes({P + "API": "{prt: 9000}"}) == [
+        f'environment {P}API: api.prt: unknown key; did you mean "port"?'
+    ]
+
+
+def test_a_variable_replaces_a_list(folder: Folder) -> None:
+    folder.write("gateway.yaml", "gateway: gw1\nsite: wuxi\nlines: [a.yaml, b.yaml]\n")
+    assert [line.id for line in folder.load({P + "LINES": "[lines/pl1.yaml]"}).lines] == ["pl1"]
+
+
+def test_the_environment_of_the_process_is_not_looked_at_where_another_is_given(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (P + "SITE", "SITE", "GATEWAY"):  # the last two are what pydantic-settings would look for by itself
+        monkeypatch.setenv(name, "elsewhere")
+    settings = folder.load({})
+    assert (settings.gateway, settings.site) == ("gw1", "wuxi")
+
+
 def test_an_empty_variable_does_not_count(folder: Folder) -> None:
     settings = folder.load({P + "SINKS__INFLUXDB__URL": "", P + "SITE": "  "})
     assert (settings.sinks, settings.site) == ({}, "wuxi")

@@ -1,7 +1,11 @@
 """Every kind of mistake, word for word: what a technician reads."""
 
-import pytest
+from collections.abc import Iterator
 
+import pytest
+from pydantic import BaseModel
+
+from gateway.settings.model import GatewayFile
 from tests.support.config import LINE, Folder
 
 TAG = "lines/pl1.yaml:3: links[bus].devices[meter].tags[a]"
@@ -336,3 +340,24 @@ def test_links_of_two_lines_need_different_names(folder: Folder) -> None:
     assert folder.mistakes() == [
         "lines/pl2.yaml:3: links[bus].id: two links are called bus; the other is in lines/pl1.yaml:3"
     ]
+
+
+def _numbers(model: type[BaseModel], within: str = "") -> Iterator[str]:
+    """The keys of a model, and of those below it, whose values are numbers or true or false."""
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _numbers(info.annotation, f"{within}{name}.")
+        elif info.annotation in (int, float, bool):
+            yield within + name
+
+
+@pytest.mark.parametrize("key", [*_numbers(GatewayFile)])
+def test_quotes_make_text_of_every_number_of_the_gateway_file(folder: Folder, key: str) -> None:
+    section, _, name = key.partition(".")
+    folder.write("gateway.yaml", f"gateway: gw1\nsite: wuxi\n{section}: {{{name}: '1'}}\n")
+    (mistake,) = folder.mistakes()
+    assert mistake.startswith(f"gateway.yaml:3: {key}: must be ")
+
+
+def test_the_gateway_file_has_numbers() -> None:
+    assert set(_numbers(GatewayFile)) >= {"journal.max_size_mb", "journal.history_s", "api.port"}
