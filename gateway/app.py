@@ -23,7 +23,7 @@ from pathlib import Path
 from drivers import DRIVERS
 from gateway import __version__
 from gateway.acquire import LinkTask
-from gateway.api import make_api, plaintext_of, serve_api
+from gateway.api import make_api, serve_api
 from gateway.board import LiveBoard
 from gateway.core.backoff import Backoff
 from gateway.core.clock import Clock, SystemClock
@@ -35,6 +35,7 @@ from gateway.journal.sqlite import SqliteJournal
 from gateway.normalise import Normaliser
 from gateway.publish import drain, publish
 from gateway.settings import Settings
+from gateway.settings.advice import plaintext_of
 from gateway.sinks import SINKS, Identity
 
 log = logging.getLogger("gateway.app")

@@ -5,7 +5,6 @@ of a value.
 """
 
 from gateway.api.app import make_api
-from gateway.api.plaintext import plaintext_of
 from gateway.api.server import serve_api
 
-__all__ = ["make_api", "plaintext_of", "serve_api"]
+__all__ = ["make_api", "serve_api"]
