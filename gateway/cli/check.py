@@ -12,17 +12,20 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from drivers import DRIVERS
 from gateway.core.contracts import PlanRow
 from gateway.core.errors import ConfigError, Mistake
 from gateway.core.model import Link
-from gateway.settings import Line, load, load_line_file
+from gateway.settings import Line, load
 from gateway.settings.advice import advice, line_advice
 from gateway.settings.files import read
 from gateway.settings.lines import check_template
-from gateway.settings.templates import load_template
+from gateway.settings.load import load_line
+from gateway.settings.templates import template_of
 from gateway.settings.translate import Mistakes
+from gateway.settings.tree import Node
 
 
 @click.command()
@@ -97,10 +100,10 @@ def _examine(path: Path, result: Result) -> None:
     if tree is None:
         raise ConfigError(mistakes.in_order())
     if "protocol" in tree.map:
-        _examine_template(path, result)
+        _examine_template(tree, mistakes, result)
     elif "line" in tree.map or "links" in tree.map:
-        line = load_line_file(path)
-        if all(other.file != line.file for other in result.lines):
+        if all(other.file != tree.file for other in result.lines):
+            line = load_line(tree, mistakes)
             result.lines.append(line)
             result.warnings += line_advice(line)
     elif "gateway" in tree.map or path.name == "gateway.yaml":
@@ -114,14 +117,13 @@ def _examine(path: Path, result: Result) -> None:
         raise ConfigError(mistakes.in_order())
 
 
-def _examine_template(path: Path, result: Result) -> None:
-    mistakes = Mistakes()
-    template = load_template(path, mistakes)
+def _examine_template(tree: Node, mistakes: Mistakes, result: Result) -> None:
+    template = template_of(tree, mistakes)
     if template:
         check_template(template, mistakes)
     if mistakes.found:
         raise ConfigError(mistakes.in_order())
-    result.templates.append(path.stem)
+    result.templates.append(Path(tree.file).stem)
 
 
 # ------------------------------------------------------------------------------------------------------ the plan
@@ -202,13 +204,21 @@ def _table(line: Line, link: Link, rows: Sequence[PlanRow]) -> Table:
         caption=f"{sums.requests_per_s:g} requests/s, {sums.readings_per_s:g} readings/s at most{busy}",
         caption_justify="left",
     )
-    for name in ("device", "every", "requests", "tags", "asks for"):
-        table.add_column(name, justify="right" if name in ("every", "requests", "tags") else "left", overflow="fold")
     groups: dict[tuple[str, float], list[PlanRow]] = {}
     for row in rows:
         groups.setdefault((row.device, row.period_s), []).append(row)
-    for (device, period_s), asked in groups.items():
-        tags = sum(row.tags for row in asked)
+    cells = [
+        (device, f"{period_s:g} s", str(len(asked)), str(sum(row.tags for row in asked)))
+        for (device, period_s), asked in groups.items()
+    ]
+    for name, column in zip(HEADER, zip(HEADER, *cells, strict=True), strict=True):
+        # widths are given because rich would measure each cell twice, which takes a second for a thousand devices
+        table.add_column(name, justify="left" if name == "device" else "right", width=max(map(len, column)))
+    table.add_column("asks for", overflow="fold")
+    for row_cells, asked in zip(cells, groups.values(), strict=True):
         requests = "\n".join(row.request for row in asked)
-        table.add_row(device, f"{period_s:g} s", str(len(asked)), str(tags), requests)
+        table.add_row(*map(Text, (*row_cells, requests)))  # Text: a [ in a node id is no markup
     return table
+
+
+HEADER = ("device", "every", "requests", "tags")

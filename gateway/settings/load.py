@@ -61,11 +61,16 @@ def load_line_file(path: Path | str, site: str | None = None, templates: Path | 
     Where not given, ``site`` and the folder of the templates come from the gateway.yaml in a folder above, else the
     folder is the nearest ``templates`` beside or above the file.
     """
-    file = Path(path)
     mistakes = Mistakes()
-    tree = read(file, mistakes)
+    tree = read(Path(path), mistakes)
     if tree is None:
         raise ConfigError(mistakes.in_order())
+    return load_line(tree, mistakes, site, templates)
+
+
+def load_line(tree: Node, mistakes: Mistakes, site: str | None = None, templates: Path | None = None) -> Line:
+    """The same for a line file that was read already."""
+    file = Path(tree.file)
     above = _gateway_above(file)
     folder = templates or _templates_above(file, above)
     line = build_line(tree, Templates(folder, mistakes), site or (above.text("site") if above else None), mistakes)

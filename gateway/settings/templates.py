@@ -58,8 +58,11 @@ class Templates:
 def load_template(path: Path, mistakes: Mistakes) -> Template | None:
     """Read and check one template file."""
     tree = read(path, mistakes)
-    if tree is None:
-        return None
+    return template_of(tree, mistakes) if tree else None
+
+
+def template_of(tree: Node, mistakes: Mistakes) -> Template | None:
+    """Check one template file that was read already."""
     protocol = _protocol(tree, mistakes)
     if protocol is None:
         return None
@@ -69,7 +72,7 @@ def load_template(path: Path, mistakes: Mistakes) -> Template | None:
         return None
     rest = Node({key: child for key, child in tree.map.items() if key not in ABOUT}, tree.file, tree.line)
     tags = {str(tag.text("name")): tag for tag in tree.map["tags"].items}
-    return Template(path.stem, protocol, options, rest, tags)
+    return Template(Path(tree.file).stem, protocol, options, rest, tags)
 
 
 def _protocol(tree: Node, mistakes: Mistakes) -> Protocol | None:

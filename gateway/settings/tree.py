@@ -74,7 +74,7 @@ def parse(data: bytes, file: str) -> tuple[Node | None, list[Mistake]]:
         return None, [Mistake(file, line, "", f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8")]
     builder = _Builder(file)
     try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        for event in iter(yaml.CSafeLoader(text).get_event, None):
             builder.take(event)
     except _Stop as stop:
         builder.mistakes.append(stop.mistake)
