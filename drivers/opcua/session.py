@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -55,7 +56,7 @@ class Session:
         """The answer to one request, within ``timeout_s``. Raises DriverError."""
         try:
             with translated(self.peer):
-                async with asyncio.timeout(self.timeout_s):
+                async with deadline(self.timeout_s):
                     data = await self._protocol().send_request(request, self.timeout_s)
                 return self._checked(data, kind)
         except Unavailable as e:
@@ -121,7 +122,7 @@ class Session:
                 await asyncio.sleep(pause_s)
                 if loop.time() - renewed_s >= renew_s:
                     with translated(self.peer):
-                        async with asyncio.timeout(self.timeout_s):
+                        async with deadline(self.timeout_s):
                             await client.open_secure_channel(renew=True)
                         client.uaclient.revolve_security_token()
                     renewed_s = loop.time()
@@ -135,7 +136,7 @@ class Session:
         self._keeper.cancel()
         await asyncio.wait([self._keeper])
         with suppress(DriverError), translated(self.peer):
-            async with asyncio.timeout(CLOSE_S):
+            async with deadline(CLOSE_S):
                 await self._client.close_session()
                 await self._client.close_secure_channel()
         abort(self._client)
@@ -145,7 +146,7 @@ async def open_session(link: str, options: OpcUa) -> Session:
     """Connect, authenticate both sides and activate a session. Raises DriverError; leaves nothing when it does."""
     peer = Peer(link, options.endpoint)
     with translated(peer):
-        async with asyncio.timeout(CONNECT_TIMEOUTS * options.timeout_s):
+        async with deadline(CONNECT_TIMEOUTS * options.timeout_s):
             client = _client(options)
             endpoint = await _choose(peer, options)
             if options.security.policy != "None":
@@ -168,6 +169,22 @@ async def open_session(link: str, options: OpcUa) -> Session:
         await session.close()
         raise
     return session
+
+
+@asynccontextmanager
+async def deadline(seconds: float) -> AsyncIterator[None]:
+    """asyncio.timeout for calls into asyncua: raises TimeoutError after ``seconds``, whatever happens meanwhile.
+
+    asyncua waits through wait_for2, which answers a cancellation in the very moment of a result with a subclass of
+    CancelledError. asyncio.timeout takes that for somebody else's cancellation, and the link task would end in silence.
+    """
+    async with asyncio.timeout(seconds):
+        try:
+            yield
+        except asyncio.CancelledError as cancelled:
+            if type(cancelled) is asyncio.CancelledError:
+                raise
+            raise asyncio.CancelledError from cancelled
 
 
 def read_request(nodes: Any) -> Any:

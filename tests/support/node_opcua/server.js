@@ -14,7 +14,7 @@ const {
 } = require("node-opcua");
 
 const options = {
-  port: 0, counters: 10, counterMs: 100, namespacesFirst: 0, username: "reader", password: "secret",
+  port: 0, counters: 10, counterMs: 200, namespacesFirst: 0, username: "reader", password: "secret",
   missing: [], limits: {}, capabilities: {}, ...JSON.parse(process.argv[2] || "{}"),
 };
 const URI = "urn:test:foreign";
