@@ -37,8 +37,10 @@ def device_class(link: type[LinkOptions]) -> type[DeviceOptions]:
     return cls
 
 
-def build_line(tree: Node, templates: Templates, site: str | None, mistakes: Mistakes) -> Line | None:
-    """The line that the file describes; None when its head or a link is mistaken."""
+def build_line(
+    tree: Node, templates: Templates, site: str | None, mistakes: Mistakes, look: bool = True
+) -> Line | None:
+    """The line that the file describes; None when its head or a link is mistaken. ``look``: at the files it names."""
     before = len(mistakes.found)
     file = validate(LineFile, _head(tree), mistakes)
     site = (file.site if file else None) or site
@@ -50,7 +52,7 @@ def build_line(tree: Node, templates: Templates, site: str | None, mistakes: Mis
     repeated(nodes, "link", "links", mistakes)
     _repeated_devices(nodes, mistakes)
     links = [
-        _link(node, at(tree, ("links", i))[1], templates, place, mistakes)
+        _link(node, at(tree, ("links", i))[1], templates, place, mistakes, look)
         for i, node in enumerate(nodes)
         if isinstance(node.value, dict)
     ]
@@ -96,7 +98,7 @@ def _repeated_devices(links: list[Node], mistakes: Mistakes) -> None:
 # --------------------------------------------------------------------------------------------------------- a link
 
 
-def _link(node: Node, key: str, templates: Templates, place: _Place, mistakes: Mistakes) -> Link | None:
+def _link(node: Node, key: str, templates: Templates, place: _Place, mistakes: Mistakes, look: bool) -> Link | None:
     said = node.map.get("type")
     if said is None:
         mistakes.add(node, f"{key}.type", f"is missing; allowed: {', '.join(DRIVERS)}")
@@ -108,7 +110,7 @@ def _link(node: Node, key: str, templates: Templates, place: _Place, mistakes: M
     protocol = DRIVERS[link_type]
     model = protocol.links[link_type]
     rest = Node({name: child for name, child in node.map.items() if name != "devices"}, node.file, node.line)
-    full = locate_files(rest, Path(node.file).parent, mistakes, key)
+    full = locate_files(rest, Path(node.file).parent, mistakes, key, look)
     devices = node.map.get("devices")
     used: list[Template | None] = []
     if devices is not None:

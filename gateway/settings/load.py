@@ -55,25 +55,29 @@ def load(path: Path | str, environ: Mapping[str, str] = os.environ) -> Settings:
     )
 
 
-def load_line_file(path: Path | str, site: str | None = None, templates: Path | None = None) -> Line:
+def load_line_file(path: Path | str, site: str | None = None, templates: Path | None = None, look: bool = True) -> Line:
     """One line file by itself, as ``check``, ``read`` and ``simulate`` take it; raises ConfigError.
 
     Where not given, ``site`` and the folder of the templates come from the gateway.yaml in a folder above, else the
-    folder is the nearest ``templates`` beside or above the file.
+    folder is the nearest ``templates`` beside or above the file. ``look`` False: the files of secrets and certificates
+    that it names need not be there, for whoever plays the line and does not read it.
     """
     mistakes = Mistakes()
     tree = read(Path(path), mistakes)
     if tree is None:
         raise ConfigError(mistakes.in_order())
-    return load_line(tree, mistakes, site, templates)
+    return load_line(tree, mistakes, site, templates, look)
 
 
-def load_line(tree: Node, mistakes: Mistakes, site: str | None = None, templates: Path | None = None) -> Line:
+def load_line(
+    tree: Node, mistakes: Mistakes, site: str | None = None, templates: Path | None = None, look: bool = True
+) -> Line:
     """The same for a line file that was read already."""
     file = Path(tree.file)
     above = _gateway_above(file)
     folder = templates or _templates_above(file, above)
-    line = build_line(tree, Templates(folder, mistakes), site or (above.text("site") if above else None), mistakes)
+    site = site or (above.text("site") if above else None)
+    line = build_line(tree, Templates(folder, mistakes), site, mistakes, look)
     if mistakes.found or line is None:
         raise ConfigError(mistakes.in_order())
     return line

@@ -70,9 +70,9 @@ def _placed(tree: Node, file: str) -> Node:
     return Node(tree.value, file, 0)
 
 
-def locate_files(tree: Node, folder: Path, mistakes: Mistakes, within: str = "") -> Node:
+def locate_files(tree: Node, folder: Path, mistakes: Mistakes, within: str = "", look: bool = True) -> Node:
     """Every ``…_file`` (and ``pki`` folder) in a map and the maps below it made absolute, and files looked at: can
-    they be read?
+    they be read? ``look`` False: whoever asks does not use them.
 
     Relative paths start at the folder of the file they are written in.
     """
@@ -80,13 +80,13 @@ def locate_files(tree: Node, folder: Path, mistakes: Mistakes, within: str = "")
     for name, child in tree.map.items():
         key = f"{within}.{name}".removeprefix(".")
         if isinstance(child.value, dict):
-            children[name] = locate_files(child, folder, mistakes, key)
+            children[name] = locate_files(child, folder, mistakes, key, look)
         elif name == "pki" and isinstance(child.value, str) and child.value:
             children[name] = Node(str(folder / child.value), child.file, child.line)
         elif name.endswith("_file") and isinstance(child.value, str) and child.value:
             path = folder / child.value
             children[name] = Node(str(path), child.file, child.line)
-            trouble = _unreadable(path, name)
+            trouble = _unreadable(path, name) if look else ""
             if trouble:
                 mistakes.add(child, key, trouble)
             if name.removesuffix("_file") in tree.map:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.errors import ConfigError
 from gateway.settings import load_line_file
 from tests.support.config import Folder
 
@@ -132,3 +133,14 @@ def test_secret_and_secret_file_together(folder: Folder) -> None:
     folder.write("token", "t")
     folder.write("gateway.yaml", "gateway: gw1\nsite: wuxi\napi: {token: a, token_file: token}\n")
     assert folder.mistakes() == ["gateway.yaml:3: api.token_file: give token or token_file, not both"]
+
+
+def test_who_plays_a_line_needs_none_of_its_secrets(folder: Folder) -> None:
+    folder.device(
+        "{id: d, tags: [{name: a, node: i=1}]}",
+        "type: opcua, endpoint: opc.tcp://h:1, security: {policy: None}, username: u, password_file: nix",
+    )
+    with pytest.raises(ConfigError, match=r"password_file: .*nix does not exist"):
+        load_line_file(folder.path / "lines/pl1.yaml")
+    (link,) = load_line_file(folder.path / "lines/pl1.yaml", look=False).links
+    assert link.id == "bus"
