@@ -37,7 +37,7 @@ class Peer:
     endpoint: str
 
     def __str__(self) -> str:
-        return f"{self.link}: {self.endpoint}"
+        return self.endpoint
 
 
 class ServiceFault(Unavailable):
@@ -56,15 +56,17 @@ def translated(peer: Peer) -> Iterator[None]:
     except DriverError:
         raise
     except TimeoutError as e:  # also asyncio's
-        raise Unavailable(f"{peer} does not answer in time") from e
+        raise Unavailable(f"{peer} does not answer in time: is the server switched on and in the network?") from e
     except ua.UaStatusCodeError as e:
         raise of_status(peer, e.code) from e
     except InvalidSignature as e:
         raise ProtocolError(f"{peer}: a message is not signed by the server that the certificate names") from e
     except ConnectionRefusedError as e:
-        raise Unavailable(f"{peer.link}: nothing listens at {peer.endpoint}") from e
+        raise Unavailable(f"nothing listens at {peer.endpoint}: is the server switched on, is the port right?") from e
     except socket.gaierror as e:
-        raise Unavailable(f"{peer}: the host name is not known ({e.strerror})") from e
+        raise Unavailable(
+            f"nobody knows the host name in {peer.endpoint}: is it spelled right, does the name server know it?"
+        ) from e
     except OSError as e:  # ConnectionError is one
         raise Unavailable(f"{peer}: the connection is lost ({e.strerror or e})") from e
     except (ua.UaError, ValueError) as e:
