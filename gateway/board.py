@@ -40,6 +40,11 @@ class LiveBoard:
         self._entries = {device.path: BoardEntry(device) for device in devices}
         self._changed = asyncio.Event()
 
+    def configure(self, devices: Sequence[Device]) -> None:
+        """From now on these devices are there. What is equal stays; a changed one keeps what its old tags said."""
+        self._entries = {device.path: self._entry(device) for device in devices}
+        self._changed.set()
+
     # ------------------------------------------------------------------------------------------------- writing
 
     def put(self, device: Device, batch: Batch) -> None:
@@ -108,11 +113,23 @@ class LiveBoard:
         self._changed.clear()
         await self._changed.wait()
 
+    def _entry(self, device: Device) -> BoardEntry:
+        before = self._entries.get(device.path)
+        if before is None:
+            return BoardEntry(device)
+        if before.device == device:
+            return before
+        entry = BoardEntry(device, run=before.run, phase=before.phase)
+        if device.enabled == before.device.enabled:
+            entry.state, entry.since_ns, entry.error = before.state, before.since_ns, before.error
+            said = dict(zip(before.device.tags, self.newest(before.device), strict=True))
+            entry.newest = [said.get(tag) or _nothing_yet(device) for tag in device.tags]
+        entry.version = entry.picked = before.version + 1
+        entry.urgency = before.urgency + 1  # worth showing at once
+        return entry
+
     def _pick(self, entry: BoardEntry) -> None:
-        newest = entry.newest or [
-            Newest(None, Status.BAD_WAITING_FOR_INITIAL_DATA if entry.device.enabled else Status.BAD_OUT_OF_SERVICE, 0)
-            for _ in entry.device.tags
-        ]
+        newest = entry.newest or [_nothing_yet(entry.device) for _ in entry.device.tags]
         for batch in entry.batches.values():
             status, times = batch.status, batch.times_ns
             for position, i in enumerate(batch.shape.index):
@@ -123,3 +140,7 @@ class LiveBoard:
                 )
         entry.newest = newest
         entry.picked = entry.version
+
+
+def _nothing_yet(device: Device) -> Newest:
+    return Newest(None, Status.BAD_WAITING_FOR_INITIAL_DATA if device.enabled else Status.BAD_OUT_OF_SERVICE, 0)

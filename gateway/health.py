@@ -56,6 +56,28 @@ class SinkHealth:
 
 
 @dataclass(slots=True)
+class ConfigHealth:
+    """What is known of the configuration files: written where they are loaded."""
+
+    loaded_ns: int = 0  # when what is in force was read
+    reloads: int = 0  # that worked, also those that found nothing to do
+    refused: int = 0  # that found mistakes, so that the old configuration stayed
+    error: str = ""  # why the newest files are not in force; empty when they are
+    needs_restart: tuple[str, ...] = ()  # what of the files is not in force before a restart
+
+
+@dataclass(slots=True)
+class ClockHealth:
+    """The wall clock, judged by the monotonic one and by the kernel: written by the clock watch."""
+
+    synchronised: bool | None = None  # whether the kernel says so; None: it cannot be asked
+    offset_s: float | None = None  # what the kernel still has to correct
+    steps: int = 0  # times it was set while the gateway ran
+    last_step_s: float | None = None  # by how much, forward positive
+    last_step_ns: int = 0  # when, by the new time
+
+
+@dataclass(slots=True)
 class Health:
     """All of it."""
 
@@ -65,4 +87,6 @@ class Health:
     started_ns: int
     links: dict[str, LinkHealth] = field(default_factory=dict)
     sinks: dict[str, SinkHealth] = field(default_factory=dict)
+    config: ConfigHealth = field(default_factory=ConfigHealth)
+    clock: ClockHealth = field(default_factory=ClockHealth)
     filtered: int = 0  # readings that normalise left out because they lay within the deadband

@@ -41,6 +41,21 @@ class Normaliser:
         self._said: list[tuple[int, int, tuple[Value, int]]] = [(0, 0, (None, GOOD))] * len(device.tags)
         self._reported: dict[int, tuple[Value, int]] = {}  # tags with a deadband: what was last reported
 
+    def succeed(self, before: Normaliser) -> None:
+        """Go on where the normaliser of the same device as it was configured before has ended.
+
+        Sequence numbers have no gap and no repeat within a boot, and times of a tag stay distinct.
+        """
+        self._seq = before._seq
+        self._last_poll, self._repeats = before._last_poll, before._repeats
+        said = dict(zip((tag.name for tag in before._device.tags), before._said, strict=True))
+        self._said = [said.get(tag.name, nothing) for tag, nothing in zip(self._device.tags, self._said, strict=True)]
+
+    @property
+    def device(self) -> Device:
+        """Whose scans it takes."""
+        return self._device
+
     def __call__(self, scan: Scan, run: str = "", phase: str = "") -> Batch | None:
         """The batch of one scan; None where every value lies within its deadband of the one last reported."""
         plan = self._plans.get(scan.index) or self._prepare(scan.index)

@@ -1,7 +1,8 @@
 """Who may ask: everyone with the token, or, where none is set, this machine alone.
 
 Without a token the ``Host`` header must name this machine too. Otherwise a page of a foreign site, open in a browser
-on this machine, could point its own name at 127.0.0.1 and read the API (DNS rebinding).
+on this machine, could point its own name at 127.0.0.1 and read the API (DNS rebinding). For requests that change
+something also ``Origin`` must be this very API or absent: such a page may send them without reading the answer (CSRF).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api.answers import answer
 
+READING = frozenset({"GET", "HEAD"})
 OPEN_PATHS = frozenset({"/healthz"})  # says only that the process is alive
 
 
@@ -41,7 +43,8 @@ class Access:
             )
         else:
             client = scope.get("client")
-            if client and is_loopback(client[0]) and is_loopback(_host_name(headers.get("host", ""))):
+            at_home = client and is_loopback(client[0]) and is_loopback(_host_name(headers.get("host", "")))
+            if at_home and (scope["method"] in READING or _same_origin(headers)):
                 await self._app(scope, receive, send)
                 return
             refusal = answer(
@@ -71,6 +74,12 @@ def _carries(authorization: str, token: bytes) -> bool:
     scheme, _, credential = authorization.partition(" ")
     # the length of the token may show in the time this takes, its content does not
     return scheme.lower() == "bearer" and hmac.compare_digest(credential.strip().encode("latin-1", "replace"), token)
+
+
+def _same_origin(headers: Headers) -> bool:
+    """Whether no page of another origin sent it; programs send no Origin at all."""
+    origin = headers.get("origin")
+    return origin is None or origin == f"http://{headers.get('host', '')}"
 
 
 def _host_name(host: str) -> str:

@@ -6,7 +6,8 @@
 ``/metrics``          Prometheus (gateway.api.metrics)
 ``/api/v1/live``      newest values; ``?device=site/line/device`` (may be repeated) narrows
 ``/api/v1/devices``   every device with its tags, state and address
-``/api/v1/status``    links, sinks, journal, and what travels unprotected
+``/api/v1/status``    links, sinks, journal, configuration, clock, and what travels unprotected
+``/api/v1/reload``    POST: read the configuration again; what changed, or 422 with every mistake (api.reload)
 ====================  =====================================================================================
 
 Errors are JSON with a sentence: ``{"error": "…"}``.
@@ -14,7 +15,7 @@ Errors are JSON with a sentence: ``{"error": "…"}``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -29,6 +30,7 @@ from gateway.api import views
 from gateway.api.access import Access
 from gateway.api.answers import answer
 from gateway.api.metrics import GatewayCollector
+from gateway.api.reload import Reload, reload_route
 from gateway.core.clock import Clock, SystemClock
 from gateway.core.contracts import Board, Journal
 from gateway.core.model import Link
@@ -41,14 +43,16 @@ def make_api(
     journal: Journal,
     *,
     token: str | None = None,
-    links: Sequence[Link] = (),
-    plaintext: Sequence[str] = (),
+    links: Callable[[], Sequence[Link]] = tuple,
+    plaintext: Callable[[], Sequence[str]] = tuple,
+    reload: Reload | None = None,
     clock: Clock | None = None,
 ) -> Starlette:
     """The API as an ASGI application.
 
     ``token``: what ``Authorization: Bearer`` must carry; without one only this machine is served.
-    ``links``: to say where devices are. ``plaintext``: sentences about conversations anyone on the network can read.
+    ``links``: those configured now, to say where devices are. ``plaintext``: sentences about conversations anyone on
+    the network can read. ``reload``: reads the configuration again.
     """
     clock = clock or SystemClock()
     registry = CollectorRegistry()
@@ -78,11 +82,12 @@ def make_api(
         return answer(views.live(board, entries, clock.time_ns()))
 
     async def devices(_: Request) -> Response:
-        return answer(views.devices(board, links))
+        return answer(views.devices(board, links()))
 
     async def status(_: Request) -> Response:
-        return answer(views.status(board, health, journal.stats(), links, plaintext, clock.time_ns()))
+        return answer(views.status(board, health, journal.stats(), links(), plaintext(), clock.time_ns()))
 
+    changing = [reload_route(reload)] if reload else []
     return Starlette(
         routes=[
             Route("/healthz", healthz),
@@ -91,6 +96,7 @@ def make_api(
             Route("/api/v1/live", live),
             Route("/api/v1/devices", devices),
             Route("/api/v1/status", status),
+            *changing,
         ],
         middleware=[Middleware(Access, token=token)],
         exception_handlers={HTTPException: _refuse, 500: _failed},
@@ -103,7 +109,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
         code, detail, headers = error.status_code, error.detail, error.headers
     sentences = {
         404: f"there is nothing at {request.url.path}",
-        405: f"{request.method} is not possible at {request.url.path}: this API only reads",
+        405: f"{request.method} is not possible at {request.url.path}",
     }
     sentence = sentences.get(code, detail) if detail in ("Not Found", "Method Not Allowed") else detail
     return answer({"error": sentence}, status=code, headers=headers)

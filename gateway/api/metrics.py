@@ -68,10 +68,38 @@ class GatewayCollector(Collector):
             "Readings left out because they lay within the deadband",
             value=health.filtered,
         )
+        yield from self._configuration()
+        yield from self._clock_families()
         yield from self._links()
         yield from self._devices()
         yield from self._sinks()
         yield from self._journal_families()
+
+    def _configuration(self) -> Iterator[Metric]:
+        config = self._health.config
+        reloads = CounterMetricFamily(
+            "pilot_gateway_configuration_reloads", "Times the configuration was read again", labels=("result",)
+        )
+        reloads.add_metric(("ok",), config.reloads)
+        reloads.add_metric(("refused",), config.refused)
+        yield reloads
+        yield GaugeMetricFamily(
+            "pilot_gateway_configuration_faulty",
+            "1 while the newest configuration files are not in force because of mistakes in them",
+            value=bool(config.error),
+        )
+
+    def _clock_families(self) -> Iterator[Metric]:
+        clock = self._health.clock
+        yield CounterMetricFamily(
+            "pilot_gateway_clock_steps", "Times the wall clock was set while the gateway ran", value=clock.steps
+        )
+        if clock.synchronised is not None:
+            yield GaugeMetricFamily(
+                "pilot_gateway_clock_synchronised",
+                "1 while the kernel holds the clock to be synchronised",
+                value=clock.synchronised,
+            )
 
     def _links(self) -> Iterator[Metric]:
         links = [((link.id, link.type), link) for link in self._health.links.values()]

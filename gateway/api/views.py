@@ -9,7 +9,7 @@ from gateway.api.answers import age_s, milliseconds, plain
 from gateway.core.contracts import Board, Count, CursorStats, DeviceState, JournalStats
 from gateway.core.model import Device, Link, Tag
 from gateway.core.quality import quality
-from gateway.health import Health, LinkHealth, SinkHealth, State
+from gateway.health import ClockHealth, ConfigHealth, Health, LinkHealth, SinkHealth, State
 
 NOTHING = CursorStats(Count(), Count(), Count(), Count(), Count())  # a cursor before its first record
 
@@ -131,6 +131,8 @@ def status(
         "links": [_link(link, addresses.get(link.id)) for link in health.links.values()],
         "sinks": [_sink(sink, stats.cursors.get(sink.name, NOTHING)) for sink in health.sinks.values()],
         "journal": _journal(stats, now_ns),
+        "configuration": _configuration(health.config),
+        "clock": _clock(health.clock),
         "plaintext": list(plaintext),
     }
 
@@ -183,4 +185,24 @@ def _journal(stats: JournalStats, now_ns: int) -> dict[str, Any]:
         "max_bytes": stats.max_bytes,
         "oldest": milliseconds(stats.oldest_time_ns or 0),
         "oldest_age_s": age_s(stats.oldest_time_ns or 0, now_ns),
+    }
+
+
+def _configuration(config: ConfigHealth) -> dict[str, Any]:
+    return {
+        "loaded": milliseconds(config.loaded_ns),
+        "reloads": config.reloads,
+        "refused": config.refused,
+        "error": config.error or None,
+        "needs_restart": list(config.needs_restart),
+    }
+
+
+def _clock(clock: ClockHealth) -> dict[str, Any]:
+    return {
+        "synchronised": clock.synchronised,
+        "offset_s": clock.offset_s,
+        "steps": clock.steps,
+        "last_step_s": clock.last_step_s,
+        "last_step": milliseconds(clock.last_step_ns),
     }

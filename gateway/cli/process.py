@@ -32,6 +32,11 @@ def on_stop_signal(stop: Callable[[], None]) -> None:
         loop.add_signal_handler(number, stop)
 
 
+def on_reload_signal(reload: Callable[[], None]) -> None:
+    """Call ``reload`` in the running loop with every SIGHUP of this process."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+
+
 def notify_systemd(state: str, environ: Mapping[str, str] = os.environ) -> None:
     """Tell the service manager, if there is one, ``READY=1`` or ``STOPPING=1`` (sd_notify(3))."""
     address = environ.get("NOTIFY_SOCKET", "")

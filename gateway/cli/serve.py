@@ -8,17 +8,16 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import click
-from pydantic import BaseModel, SecretStr
 
 from gateway import __version__, logs
 from gateway.app import App
-from gateway.cli.process import notify_systemd, on_stop_signal, run_loop
+from gateway.cli.process import notify_systemd, on_reload_signal, on_stop_signal, run_loop
 from gateway.core.errors import GatewayError
-from gateway.settings import load
+from gateway.secret_texts import secrets_in
+from gateway.settings import Settings, load
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +41,15 @@ def serve(config: Path) -> None:
       pilot-gateway serve --config /etc/pilot-gateway/gateway.yaml
 
     SIGTERM or Ctrl-C stops it within 5 s; what is not delivered by then goes out after the next start.
+    SIGHUP has it read its configuration again and follow it; where that is wrong, the one before stays in force.
 
     Exit codes: 0 stopped as told, 78 wrong configuration, 1 cannot run (the journal cannot be opened, another
     gateway uses it), 70 a bug.
     """  # noqa: D301
     settings = load(config)
-    logs.configure(settings.log.level, settings.log.format.value, secrets=secrets_in(settings))
+    _configure_logs(settings)
     log.info("pilot-gateway %s starts", __version__, extra={"gateway": settings.gateway, "config": str(settings.file)})
-    sys.exit(run_loop(_serve(App(settings))))
+    sys.exit(run_loop(_serve(App(settings, in_force=_configure_logs))))
 
 
 async def _serve(app: App) -> int:
@@ -68,6 +68,7 @@ async def _serve(app: App) -> int:
         loop.call_later(STOP_S, _abandon, f"did not stop within {STOP_S:.0f} s, and ends at once")
 
     on_stop_signal(stop)
+    on_reload_signal(app.ask_reload)
     code = 0
     try:
         await app.run(_ready)
@@ -81,6 +82,10 @@ async def _serve(app: App) -> int:
             log.critical("a bug ends the gateway", exc_info=error)
     log.info("stopped")
     return code
+
+
+def _configure_logs(settings: Settings) -> None:
+    logs.configure(settings.log.level, settings.log.format.value, secrets=secrets_in(settings))
 
 
 def _ready() -> None:
@@ -104,21 +109,3 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
             yield from _leaves(error)
         else:
             yield error
-
-
-def secrets_in(settings: object) -> Iterator[str]:
-    """Every secret that stands in the settings, wherever it is, so that logs can leave it out."""
-    if isinstance(settings, SecretStr):
-        yield settings.get_secret_value()
-    elif isinstance(settings, BaseModel):
-        for name in type(settings).model_fields:
-            yield from secrets_in(getattr(settings, name))
-    elif is_dataclass(settings) and not isinstance(settings, type):
-        for each in fields(settings):
-            yield from secrets_in(getattr(settings, each.name))
-    elif isinstance(settings, dict):
-        for value in settings.values():
-            yield from secrets_in(value)
-    elif isinstance(settings, (tuple, list)):
-        for value in settings:
-            yield from secrets_in(value)

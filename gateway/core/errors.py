@@ -3,7 +3,7 @@
 ::
 
     GatewayError
-     ├ ConfigError          at start only: every mistake at once; exit 78
+     ├ ConfigError          at start (exit 78) and at a reload: every mistake at once
      ├ DriverError
      │  ├ Unavailable       the link is dead: all its tags turn bad; back off, connect again
      │  │  └ Refused        credentials or certificate: back off slowly and say what to do

@@ -8,7 +8,7 @@ published when.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
@@ -61,6 +61,7 @@ class MqttSink:
         self._online = asyncio.Event()
         self._shown: dict[str, _Shown] = {}  # by device path, on this connection
         self._runs: dict[tuple[str, str], bytes] = {}  # run state by (site, line), on this connection
+        self._gone: dict[str, Device] = {}  # taken out of the configuration; whether the broker knows is not sure
         self._post: Delivery | None = None  # states that are on their way
         self._short_lives = 0
 
@@ -86,12 +87,12 @@ class MqttSink:
         self._session = session
         try:
             await session.open(options.host, options.port, options.keepalive_s)
-            self._shown.clear()
-            self._runs.clear()
+            self._forget_shown()
             self._post = None
             refused = await session.deliver(self._birth(session))
             if refused:
                 raise SinkUnavailable(f"{self._where}: meta or state {next(iter(refused.values()))}", slow=True)
+            self._gone.clear()
         except BaseException:
             session.end(SinkUnavailable(f"the connection to {self._where} was given up"))
             raise
@@ -206,20 +207,25 @@ class MqttSink:
             for last, version, urgency in shown:
                 last.version, last.urgency, last.at = version, urgency, now
         if self._post is None or self._post.done.done():  # else: they are slow, and the next look sends the newest
-            states = list(self._changed_states(session))
+            states = self._changed_states(session)
             if states:
                 self._post = session.post(states)
 
-    def _changed_states(self, session: Session) -> Iterator[Message]:
-        """State and run messages that say something else than before on this connection."""
+    def _changed_states(self, session: Session) -> list[Message]:
+        """Meta, state and run messages that say something else than before on this connection."""
+        messages = []
         runs: dict[tuple[str, str], tuple[str, str]] = {}
-        for entry in self._board.states():
+        entries = self._board.states()
+        for entry in entries:
             device = entry.device
             last = self._shown.setdefault(device.path, _Shown())
+            if last.device is not device:
+                last.device = device
+                messages.append(self._meta_message(session, device))
             payload = _state(entry)
             if payload != last.state:
                 last.state = payload
-                yield self._retained(session, self._topics.state(device), payload)
+                messages.append(self._retained(session, self._topics.state(device), payload))
             run = self._board.run(device)
             if run[0] or (device.site, device.line) not in runs:
                 runs[device.site, device.line] = run
@@ -227,16 +233,55 @@ class MqttSink:
             payload = mqtt_payload.run_state(run_id, phase)
             if self._runs.get((site, line)) != payload:
                 self._runs[site, line] = payload
-                yield self._retained(session, self._topics.run(site, line), payload)
+                messages.append(self._retained(session, self._topics.run(site, line), payload))
+        if len(self._shown) > len(entries):
+            messages += self._clear(session, self._take_gone(entries), runs)
+        return messages
+
+    # ------------------------------------------------------------------- devices that are no longer configured
+
+    def _take_gone(self, entries: Sequence[DeviceState]) -> list[Device]:
+        """Those that are shown and are not on the board any more; now they are not shown either."""
+        there = {entry.device.path for entry in entries}
+        gone = [shown.device for path, shown in self._shown.items() if path not in there and shown.device]
+        self._shown = {path: shown for path, shown in self._shown.items() if path in there}
+        self._gone |= {device.path: device for device in gone}
+        return gone
+
+    def _forget_shown(self) -> None:
+        """A new connection: the broker may have lost everything, but may also still show what is gone meanwhile."""
+        entries = self._board.states()
+        self._take_gone(entries)
+        for entry in entries:
+            self._gone.pop(entry.device.path, None)
+        self._shown.clear()
+        self._runs.clear()
+
+    def _clear(self, session: Session, gone: Iterable[Device], lines: Container[tuple[str, str]]) -> Iterator[Message]:
+        """Empty retained messages: the broker forgets what it showed of a device, and of a line without devices."""
+        if not session.retain_available:
+            return
+        for device in gone:
+            for topic in (self._topics.live(device), self._topics.state(device), self._topics.meta(device)):
+                yield self._retained(session, topic, b"")
+            if (device.site, device.line) not in lines:
+                self._runs.pop((device.site, device.line), None)
+                yield self._retained(session, self._topics.run(device.site, device.line), b"")
 
     # ------------------------------------------------------------------------------------------------ messages
 
     def _birth(self, session: Session) -> Iterator[Message]:
         yield self._gateway_message(session, online=True)
         for entry in self._board.states():
-            payload = mqtt_payload.meta(self._identity.gateway, entry.device)
-            yield self._retained(session, self._topics.meta(entry.device), payload)
+            self._shown.setdefault(entry.device.path, _Shown()).device = entry.device
+            yield self._meta_message(session, entry.device)
         yield from self._changed_states(session)
+        lines = {(entry.device.site, entry.device.line) for entry in self._board.states()}
+        yield from self._clear(session, tuple(self._gone.values()), lines)
+
+    def _meta_message(self, session: Session, device: Device) -> Message:
+        payload = mqtt_payload.meta(self._identity.gateway, device)
+        return self._retained(session, self._topics.meta(device), payload)
 
     def _gateway_message(self, session: Session, *, online: bool) -> Message:
         topic, payload = self._gateway_state(online=online, since_ns=self._clock.time_ns())
@@ -271,6 +316,7 @@ class _Shown:
     urgency: int = -1
     at: float = field(default=float("-inf"))  # loop time of the live message
     state: bytes = b""
+    device: Device | None = None  # what the meta message says
 
 
 @dataclass(frozen=True, slots=True)

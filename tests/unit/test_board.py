@@ -72,3 +72,35 @@ async def test_a_change_of_quality_or_state_is_urgent_a_new_value_is_not() -> No
     assert board.urgency(TWO) > before
     [entry] = board.states()
     assert (entry.state, entry.error, entry.since_ns) == ("offline", "gone", NOW_NS)
+
+
+def test_after_a_reload_what_is_equal_stays_and_a_changed_device_keeps_what_its_old_tags_said() -> None:
+    other, wider = device(id="other"), device(*TWO.tags, tag("c"))
+    board, normaliser = LiveBoard([TWO, other]), Normaliser(TWO, "b")
+    batch = normaliser(scan(TWO, 1.0, 2.0))
+    assert batch
+    board.put(TWO, batch)
+    board.set_state(TWO, State.ONLINE, "", NOW_NS)
+    before, version, urgency = board.states()[1], board.version(TWO), board.urgency(TWO)
+
+    added = device(id="added")
+    board.configure([added, device(id="other"), wider])
+    assert [entry.device.id for entry in board.states()] == ["added", "other", "jacket"]
+    assert board.states()[1] is before
+    assert [newest.value for newest in board.newest(wider)] == [1.0, 2.0, None]
+    assert board.states()[2].state is State.ONLINE
+    assert board.version(wider) > version
+    assert board.urgency(wider) > urgency
+
+    board.configure([other])
+    assert [entry.device.id for entry in board.states()] == ["other"]
+
+
+def test_a_device_that_a_reload_switches_off_shows_no_old_values() -> None:
+    board, normaliser = LiveBoard([TWO]), Normaliser(TWO, "b")
+    batch = normaliser(scan(TWO, 1.0, 2.0))
+    assert batch
+    board.put(TWO, batch)
+    off = device(*TWO.tags, enabled=False)
+    board.configure([off])
+    assert board.newest(off) == [Newest(None, Status.BAD_OUT_OF_SERVICE, 0)] * 2

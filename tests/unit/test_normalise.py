@@ -186,3 +186,16 @@ def test_null_exactly_where_there_is_no_usable_value(values: list[Value]) -> Non
     for reading, column in zip(batch.readings(), batch.shape.columns, strict=True):
         assert (reading.value is None) == (reading.quality == "bad")
         assert reading.value is None or type(reading.value) is types[column.kind]
+
+
+def test_a_changed_device_goes_on_in_number_and_time() -> None:
+    before = Normaliser(device(tag("a"), tag("b")), "boot")
+    wider = device(tag("b"), tag("c"))
+    after = Normaliser(wider, "boot")
+    first = before(scan(before.device, 1.0, 2.0))
+    after.succeed(before)
+    second = after(scan(wider, 3.0, 4.0))  # at the same time
+    assert first
+    assert second
+    assert (first.seq, second.seq) == (1, 2)
+    assert second.time_ns > first.time_ns

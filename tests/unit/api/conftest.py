@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from gateway.api import make_api
 from gateway.board import LiveBoard
 from gateway.core.contracts import Count, Cursor, CursorStats, JournalStats
+from gateway.core.errors import ConfigError, Mistake
 from gateway.core.model import Batch, Column, Device, Kind, Link, Shape, Source, Tag, Value
 from gateway.core.text import render
 from gateway.health import Health, LinkHealth, SinkHealth, State
@@ -91,6 +93,8 @@ class Insides:
 
     devices: tuple[Device, ...] = (_device("jacket", 2), _device("reactor", 3))
     journal: FakeJournal = field(default_factory=FakeJournal)
+    mistakes: tuple[Mistake, ...] = ()  # of the configuration, when it is read again
+    reloads: int = 0
     health: Health = field(init=False)
     board: LiveBoard = field(init=False)
 
@@ -106,6 +110,12 @@ class Insides:
                 "mqtt": SinkHealth("mqtt", "mqtt", State.ONLINE, writes=38, delivered_records=9, delivered_readings=90)
             },
         )
+
+    async def reload(self) -> Mapping[str, Any]:
+        self.reloads += 1
+        if self.mistakes:
+            raise ConfigError(self.mistakes)
+        return {"links": {"added": ["bus2"], "removed": [], "changed": []}}
 
     def put(self, device: Device, values: tuple[Value, ...], status: tuple[int, ...] | None = None) -> None:
         source = Source("wuxi", "pl1", device.id, tuple(Column(t.name, t.kind, t.unit) for t in device.tags))
@@ -130,8 +140,9 @@ class Insides:
             self.health,
             self.journal,
             token=token,
-            links=(link,),
-            plaintext=("link bus: Modbus TCP is not encrypted",),
+            links=lambda: (link,),
+            plaintext=lambda: ("link bus: Modbus TCP is not encrypted",),
+            reload=self.reload,
             clock=FixedClock(),
         )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 50_000))

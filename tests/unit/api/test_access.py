@@ -63,3 +63,13 @@ async def test_without_a_token_other_machines_are_refused(insides: Insides, path
 async def test_without_a_token_the_host_header_must_name_this_machine(insides: Insides, host: str, code: int) -> None:
     async with insides.client() as api:
         assert (await api.get("/api/v1/live", headers={"host": host})).status_code == code
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "https://127.0.0.1:8080"])
+async def test_a_page_of_another_origin_changes_nothing(insides: Insides, origin: str) -> None:
+    async with insides.client() as api:
+        answer = await api.post("/api/v1/reload", headers={"origin": origin})
+        assert answer.status_code == 403
+        assert insides.reloads == 0
+        assert (await api.get("/api/v1/live", headers={"origin": origin})).status_code == 200
+        assert (await api.post("/api/v1/reload", headers={"origin": "http://127.0.0.1:8080"})).status_code == 200

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.core.errors import Mistake
 from gateway.core.quality import Status
 from gateway.health import SinkHealth, State
 
@@ -152,7 +153,7 @@ async def test_openmetrics_for_those_who_ask(api: httpx.AsyncClient) -> None:
 async def test_the_api_only_reads(api: httpx.AsyncClient) -> None:
     answer = await api.post("/api/v1/live")
     assert answer.status_code == 405
-    assert "only reads" in answer.json()["error"]
+    assert answer.json()["error"] == "POST is not possible at /api/v1/live"
 
 
 async def test_nothing_there(api: httpx.AsyncClient) -> None:
@@ -172,3 +173,36 @@ async def test_a_bug_is_a_500_in_json(api: httpx.AsyncClient, insides: Insides) 
     answer = await api.get("/api/v1/status")
     assert answer.status_code == 500
     assert "its log says more" in answer.json()["error"]
+
+
+async def test_a_reload_says_what_changed(api: httpx.AsyncClient, insides: Insides) -> None:
+    answer = await api.post("/api/v1/reload")
+    assert (answer.status_code, answer.json()["links"]["added"], insides.reloads) == (200, ["bus2"], 1)
+
+
+async def test_a_reload_of_wrong_files_says_every_mistake(api: httpx.AsyncClient, insides: Insides) -> None:
+    insides.mistakes = (Mistake("gateway.yaml", 3, "gatway", "unknown key"), Mistake("l.yaml", 0, "", "is empty"))
+    answer = await api.post("/api/v1/reload")
+    assert answer.status_code == 422
+    assert answer.json()["mistakes"] == [
+        {"file": "gateway.yaml", "line": 3, "key": "gatway", "message": "unknown key"},
+        {"file": "l.yaml", "line": 0, "key": "", "message": "is empty"},
+    ]
+
+
+async def test_reading_does_not_reload(api: httpx.AsyncClient, insides: Insides) -> None:
+    assert (await api.get("/api/v1/reload")).status_code == 405
+    assert insides.reloads == 0
+
+
+async def test_configuration_and_clock_are_in_status_and_metrics(api: httpx.AsyncClient, insides: Insides) -> None:
+    insides.health.config.error = "1 mistakes, first: x"
+    insides.health.clock.synchronised = False
+    insides.health.clock.steps = 2
+    status = (await api.get("/api/v1/status")).json()
+    assert status["configuration"]["error"] == "1 mistakes, first: x"
+    assert (status["clock"]["synchronised"], status["clock"]["steps"]) == (False, 2)
+    metrics = (await api.get("/metrics")).text
+    assert "pilot_gateway_configuration_faulty 1.0" in metrics
+    assert "pilot_gateway_clock_steps_total 2.0" in metrics
+    assert "pilot_gateway_clock_synchronised 0.0" in metrics

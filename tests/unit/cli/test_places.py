@@ -9,9 +9,9 @@ import pytest
 from drivers import DRIVERS
 from gateway.api.views import address
 from gateway.cli.places import config_folder, relocate
-from gateway.cli.serve import secrets_in
 from gateway.cli.simulate import placed
 from gateway.core.model import Link
+from gateway.secret_texts import secrets_in
 from gateway.settings import load_line_file
 from gateway.settings.model import ApiOptions
 from gateway.sinks.options import MqttOptions
