@@ -59,7 +59,7 @@ def simulate(
     write requests came (the gateway sends none).
     """  # noqa: D301
     logs.configure("error")
-    line = load_line_file(line_file)
+    line = load_line_file(line_file, look=False)
     ports = {"modbus": modbus_port, "opcua": opcua_port}
     if not speed * interval_s <= 86_400:
         raise click.UsageError("--speed times --interval-s must stay below a day")
