@@ -191,7 +191,7 @@ async def run_process(
     *command: str,
     ready: str | None = None,
     port: int | None = None,
-    deadline_s: float = 20.0,
+    deadline_s: float = 60.0,
     stop_s: float = 10.0,
     name: str = "",
     env: Mapping[str, str] | None = None,
