@@ -35,7 +35,7 @@ class Supervisor:
 
 
 async def _guarded(work: Coroutine[Any, Any, None]) -> None:
-    """A cancellation that nobody asked for is a bug. A TaskGroup would take it for a wanted end, and a link be silent."""
+    """A cancellation that nobody asked for is a bug: a TaskGroup takes it for a wanted end, and a link goes silent."""
     try:
         await work
     except asyncio.CancelledError as cancelled:
