@@ -20,6 +20,7 @@ from gateway.core.contracts import Driver
 from gateway.core.errors import DriverError, NoAnswer, Refused, Unavailable
 from gateway.core.model import Device, Group, Link, Scan
 from gateway.core.quality import Status, is_bad
+from gateway.core.tasks import guarded
 from gateway.health import LinkHealth, State
 
 log = logging.getLogger("gateway.acquire")
@@ -83,9 +84,9 @@ class LinkTask:
             unit.retry_at = 0
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._poll(self._driver.polled), name=f"poll {self._link.id}")
+                tasks.create_task(guarded(self._poll(self._driver.polled)), name=f"poll {self._link.id}")
                 if self._driver.pushed:
-                    tasks.create_task(self._driver.listen(self._hear), name=f"listen {self._link.id}")
+                    tasks.create_task(guarded(self._driver.listen(self._hear)), name=f"listen {self._link.id}")
         except BaseExceptionGroup as group:
             expected, bugs = group.split(DriverError)
             if bugs or expected is None:

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from gateway.core.tasks import guarded
+
 
 class Supervisor:
     """Who is running, of which kind, under which name."""
@@ -21,7 +23,7 @@ class Supervisor:
         """Run ``work`` until it ends or is ended. A name is used by one task of its kind at a time."""
         key = kind, name
         assert key not in self._running or self._running[key].done(), f"{kind} {name} is running"  # noqa: S101
-        self._running[key] = self._group.create_task(_guarded(work), name=f"{kind} {name}".strip())
+        self._running[key] = self._group.create_task(guarded(work), name=f"{kind} {name}".strip())
 
     async def end(self, *kinds: str, names: Iterable[str] | None = None) -> None:
         """Cancel the tasks of these kinds, or of these only the named ones, and wait for their clean end."""
@@ -32,14 +34,3 @@ class Supervisor:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-
-
-async def _guarded(work: Coroutine[Any, Any, None]) -> None:
-    """A cancellation that nobody asked for is a bug: a TaskGroup takes it for a wanted end, and a link goes silent."""
-    try:
-        await work
-    except asyncio.CancelledError as cancelled:
-        task = asyncio.current_task()
-        if task is not None and not task.cancelling():
-            raise RuntimeError(f"{task.get_name()} was cancelled from within") from cancelled
-        raise
