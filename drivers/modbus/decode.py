@@ -15,6 +15,9 @@ the four orders of bytes and words need only two endiannesses and, for the mixed
     little      big         registers swapped, then big-endian
     ==========  ==========  =====================================
 
+What stands in one register may scale the value of others (``scale_at``): such registers are read along as addresses
+behind those of the tags, and are gone from the answer.
+
 A number that is none (NaN, an infinity, a value the map calls invalid) becomes None with BadSensorFailure; a uint64
 that an int64 cannot hold becomes None with BadTypeMismatch, since no sink could store it.
 """
@@ -23,14 +26,14 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from drivers.modbus.options import Address, Order, Type
+from drivers.modbus.options import BITFIELDS, FLOATS, Address, Order, Type
 from drivers.modbus.plan import BITS, Block
 from gateway.core.model import Kind, Value
 from gateway.core.quality import GOOD, Status
@@ -38,9 +41,12 @@ from gateway.core.text import shortest_float32
 
 FORMATS = {
     Type.INT16: "h", Type.UINT16: "H", Type.INT32: "i", Type.UINT32: "I", Type.INT64: "q", Type.UINT64: "Q",
-    Type.FLOAT32: "f", Type.FLOAT64: "d", Type.BIT: "H",
+    Type.FLOAT16: "e", Type.FLOAT32: "f", Type.FLOAT64: "d", Type.BIT: "H", Type.ACC16: "H", Type.ACC32: "I",
+    Type.ACC64: "Q", Type.BCD16: "H", Type.BCD32: "I", Type.BITFIELD16: "H", Type.BITFIELD32: "I",
 }  # fmt: skip
-FLOATS = (Type.FLOAT32, Type.FLOAT64)
+LONG = (Type.UINT64, Type.ACC64)
+BCD = (Type.BCD16, Type.BCD32)
+LARGEST_EXPONENT = 10  # of a scale factor, as SunSpec has it
 INT64_MAX = 2**63 - 1
 
 _BYTE_TO_BITS = tuple(tuple(bool(byte >> i & 1) for i in range(8)) for byte in range(256))
@@ -54,11 +60,21 @@ Fix: TypeAlias = Callable[[Raw], Value | Status]
 
 
 class Decoder:
-    """The decoder of one plan: ``addresses`` and ``kinds`` (n,) of the tags, ``blocks`` (b,) of the requests."""
+    """The decoder of one plan: ``kinds`` (n,) and ``addresses`` (n + h,) of the tags, ``blocks`` (b,) of the requests.
+
+    The h addresses behind those of the tags are the scale factors that ``plan.addresses_of`` adds.
+    """
 
     def __init__(self, addresses: Sequence[Address], kinds: Sequence[Kind], blocks: Sequence[Block]) -> None:
         self._blocks = tuple(blocks)
-        self._count = len(addresses)
+        self._count = len(kinds)
+        factors = {address: i for i, address in enumerate(addresses) if i >= self._count}
+        self._factors = tuple(
+            (i, factors[address.scale_at], address.exponent)
+            for i, address in enumerate(addresses)
+            if address.scale_at is not None
+        )
+        kinds = [*kinds, *(Kind.FLOAT if address.type in FLOATS else Kind.INT for address in factors)]
         self._layers: list[tuple[int, _Layer]] = []
         place: dict[int, int] = {}  # tag → position among everything unpacked
         unpacked = 0
@@ -67,12 +83,12 @@ class Decoder:
                 self._layers.append((number, layer))
                 place.update((tag, unpacked + item) for tag, item in items.items())
                 unpacked += layer.count
-        self._pick = _picker([place[tag] for tag in range(self._count)], unpacked)
+        self._pick = _picker([place[tag] for tag in range(len(addresses))], unpacked)
         self._floats = tuple(i for i, address in enumerate(addresses) if address.type is Type.FLOAT32)
         self._fixes = tuple(
             (i, fix) for i, address in enumerate(addresses) if (fix := _fix(address, kinds[i])) is not None
         )
-        self._only_floats = len(self._floats) == self._count and not self._fixes
+        self._only_floats = len(self._floats) == self._count == len(addresses) and not self._fixes
 
     def decode(self, answers: Sequence[bytes | Status]) -> tuple[tuple[Value, ...], tuple[int, ...] | None]:
         """(values, status), both (n,), of one poll; status None: all good.
@@ -93,11 +109,29 @@ class Decoder:
         for block, answer in zip(self._blocks, answers, strict=True):
             if type(answer) is not bytes:
                 bad.update(dict.fromkeys(block.tags, int(answer)))
+        if self._factors:
+            self._scale(values, bad)
         if not bad:
             return tuple(values), None
         for i in bad:
             values[i] = None
         return tuple(values), tuple(bad.get(i, GOOD) for i in range(self._count))
+
+    def _scale(self, values: list[Value], bad: dict[int, int]) -> None:
+        """Apply the scale factors and drop them."""
+        for i, factor, exponent in self._factors:
+            if i in bad:
+                continue
+            if factor in bad:
+                bad[i] = bad[factor]
+                continue
+            value = _scaled(values[i], values[factor], exponent)
+            if value is None:
+                bad[i] = Status.BAD_SENSOR_FAILURE
+            values[i] = value
+        del values[self._count :]
+        for i in [i for i in bad if i >= self._count]:
+            del bad[i]
 
     def _fixed(self, picked: Sequence[Raw]) -> tuple[list[Value], dict[int, int]]:
         values: list[Value] = list(picked)
@@ -229,15 +263,34 @@ def _fix(address: Address, kind: Kind) -> Fix | None:
         return convert if address.function in BITS else partial(_bit, address.bit, convert or bool)
     if address.type in FLOATS:
         if address.invalid:
-            width = "f" if address.type is Type.FLOAT32 else "d"
-            return partial(_float_or_invalid, struct.Struct(f">{width}"), frozenset(address.invalid))
-        return _float64 if address.type is Type.FLOAT64 else None
-    conversion: Fix | None = {Kind.FLOAT: float, Kind.BOOL: bool}.get(kind)
-    if address.type is Type.UINT64 and kind is Kind.INT:
-        conversion = _int64
+            return partial(_float_or_invalid, struct.Struct(f">{FORMATS[address.type]}"), frozenset(address.invalid))
+        return {Type.FLOAT16: _float16, Type.FLOAT64: _float64}.get(address.type)
+    conversion = _whole(address, kind)
     if not address.invalid:
         return conversion
     return partial(_int_or_invalid, (1 << 16 * address.words) - 1, frozenset(address.invalid), conversion)
+
+
+def _whole(address: Address, kind: Kind) -> Fix | None:
+    """What becomes of a whole number that is valid."""
+    conversion: Fix | None = {Kind.FLOAT: float, Kind.BOOL: bool}.get(kind)
+    if kind is Kind.TEXT:
+        names = dict(address.labels)
+        conversion = partial(_set_bits if address.type in BITFIELDS else _label, names)
+    if address.type in LONG and kind is Kind.INT:
+        conversion = _int64
+    return partial(_bcd, conversion) if address.type in BCD else conversion
+
+
+def _float16(raw: Raw) -> Value | Status:
+    """The shortest decimal that still means the same float16: 80.4 and not 80.375."""
+    if not isfinite(raw):
+        return Status.BAD_SENSOR_FAILURE
+    for digits in range(1, 5):
+        short = float(f"{raw:.{digits}g}")
+        if abs(short) < 65_520 and struct.pack("e", short) == struct.pack("e", raw):
+            return short
+    return float(raw)
 
 
 def _float64(raw: Raw) -> Value | Status:
@@ -247,7 +300,7 @@ def _float64(raw: Raw) -> Value | Status:
 def _float_or_invalid(layout: struct.Struct, invalid: frozenset[int], raw: Raw) -> Value | Status:
     if int.from_bytes(layout.pack(raw), "big") in invalid:
         return Status.BAD_SENSOR_FAILURE
-    return _float64(raw)
+    return _float16(raw) if layout.size == 2 else _float64(raw)
 
 
 def _int_or_invalid(mask: int, invalid: frozenset[int], convert: Fix | None, raw: Raw) -> Value | Status:
@@ -258,6 +311,38 @@ def _int_or_invalid(mask: int, invalid: frozenset[int], convert: Fix | None, raw
 
 def _int64(raw: Raw) -> Value | Status:
     return raw if raw <= INT64_MAX else Status.BAD_TYPE_MISMATCH
+
+
+def _bcd(convert: Fix | None, raw: Raw) -> Value | Status:
+    """Decimal digits in half bytes; anything else in one of them is another type."""
+    digits = f"{raw:x}"
+    if not digits.isdecimal():
+        return Status.BAD_TYPE_MISMATCH
+    return convert(int(digits)) if convert else int(digits)
+
+
+def _label(names: Mapping[int, str], raw: Raw) -> Value | Status:
+    """The name of a number, or the number where the map has none for it."""
+    return names.get(raw) or str(raw)
+
+
+def _set_bits(names: Mapping[int, str], raw: Raw) -> Value | Status:
+    """The names of the bits that are set, the lowest first; a bit without a name goes by its number."""
+    return ", ".join(names.get(bit, f"bit {bit}") for bit in range(32) if raw >> bit & 1)
+
+
+def _scaled(value: Value, factor: Value, exponent: bool) -> float | None:
+    """The value with its scale factor; None: the factor says that there is no value."""
+    if isinstance(value, str) or isinstance(factor, str) or value is None or factor is None:
+        return None
+    if not exponent:
+        inverse = round(1 / factor) if factor else 0
+        # dividing by ten is right where multiplying by 0.1 is not
+        result = value / inverse if inverse > 1 and 1 / inverse == factor else value * factor
+        return float(result) if isfinite(result) else None
+    if abs(factor) > LARGEST_EXPONENT:
+        return None
+    return value / 10 ** int(-factor) if factor < 0 else value * 10.0 ** int(factor)
 
 
 def _bit(number: int, convert: Fix, raw: Raw) -> Value | Status:

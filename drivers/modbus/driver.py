@@ -1,49 +1,55 @@
 """Polls the devices of one Modbus link: the first step on the way of a value.
 
 In: a group of tags. Out: a Scan of their wire values. ``plan.py`` decides what to ask, ``exchange.py`` asks,
-``decode.py`` says what the bytes mean; here is only who did not answer, and what that means for whom:
+``isolate.py`` decides what a refusal or silence means, ``decode.py`` says what the bytes mean; here they are put
+together:
 
 - an exception answer is a status of the tags of that request; the others keep their values, the connection stays;
-- a timeout is a silent device (NoAnswer); its neighbours on the link go on;
+- values that the device refuses (exception 1, 2, 3) are found and left out, told once in the log, and tried again;
+- a timeout is a silent device (NoAnswer), and so is a converter that says it got no answer (exception 10, 11); its
+  neighbours on the link go on;
 - an answer that contradicts the request is a ProtocolError, and the connection is closed at once;
 - a connection that is gone, or cannot be made, is Unavailable.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from drivers.modbus.decode import Decoder
 from drivers.modbus.exchange import Exchange, Lost, Nonsense, Refusal, Silent, connect_hint
+from drivers.modbus.isolate import Isolation, Memory, News, Outcome, Refused, Silence
 from drivers.modbus.options import ModbusDevice, ModbusTcp
-from drivers.modbus.plan import Block, addresses_of, plan_group
+from drivers.modbus.plan import Block, addresses_of, limits_of
 from gateway.core.clock import Clock
 from gateway.core.errors import NoAnswer, ProtocolError, Unavailable
 from gateway.core.model import Device, Group, Link, Scan, groups
 from gateway.core.quality import Status
 
+log = logging.getLogger("drivers.modbus")
+
+NOT_GIVEN = (1, 2, 3)  # exception codes: the device does not know the function, the address, or such a count
+NO_WAY = {10: "has no way to it", 11: "got no answer from it"}  # exception code → what the converter means by it
 REFUSALS = {
-    1: Status.BAD_CONFIGURATION_ERROR,  # the device does not know the function
-    2: Status.BAD_CONFIGURATION_ERROR,  # … the address
-    3: Status.BAD_CONFIGURATION_ERROR,  # … does not accept the count
+    **dict.fromkeys(NOT_GIVEN, Status.BAD_CONFIGURATION_ERROR),
     4: Status.BAD_DEVICE_FAILURE,
     5: Status.BAD_RESOURCE_UNAVAILABLE,  # acknowledged, takes longer
     6: Status.BAD_RESOURCE_UNAVAILABLE,  # busy
-    10: Status.BAD_NO_COMMUNICATION,  # the converter has no way to the device
-    11: Status.BAD_NO_COMMUNICATION,  # … got no answer from it
 }
 """Exception code → status of the tags that were asked for. Any other code is the device's own: BadDeviceFailure."""
 
 PATIENCE = 3  # unanswered requests in a row, of all devices of the link, after which the connection is made anew
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Poll:
-    """What one poll of a group asks, compiled once."""
+    """What one poll of a group asks."""
 
     unit: int
-    blocks: tuple[Block, ...]
+    isolation: Isolation
+    blocks: tuple[Block, ...]  # those the decoder was made for
     decoder: Decoder
 
 
@@ -57,7 +63,11 @@ class ModbusDriver:
         self._timeout_s = link.options.timeout_s
         self._where = f"{link.options.host}:{link.options.port}"
         self._exchange = Exchange(link.options.host, link.options.port, link.options.timeout_s)
-        self._polls = {group: _poll(group) for device in link.devices if device.enabled for group in groups(device)}
+        self._polls: dict[Group, _Poll] = {}
+        for device in link.devices:
+            memory = Memory()
+            for group in groups(device) if device.enabled else ():
+                self._polls[group] = _poll(group, memory, round(link.options.retry_s * 1e9))
         self._silent = 0  # requests in a row that nobody answered
         self._patience = max(PATIENCE, len(link.devices) + 1)
 
@@ -89,27 +99,38 @@ class ModbusDriver:
         poll = self._polls[group]
         if self._silent >= self._patience:
             await self.connect()
+        isolation = poll.isolation
         begin_ns = self._clock.monotonic_ns()
-        answers = [await self._ask(group.device, poll.unit, block) for block in poll.blocks]
+        isolation.begin(begin_ns)
+        while (block := isolation.next()) is not None:
+            outcome = await self._ask(group.device, poll.unit, block)
+            if not isolation.take(outcome):
+                raise NoAnswer(self._silence(group.device, poll.unit, block, outcome))
         took_ns = self._clock.monotonic_ns() - begin_ns
         received_ns = self._clock.time_ns()
+        answers = isolation.end()
+        if isolation.blocks != poll.blocks:
+            poll.blocks = isolation.blocks
+            poll.decoder = _decoder(group, poll.blocks)
+        if isolation.news:
+            _tell(group, isolation.news)
         values, status = poll.decoder.decode(answers)
         return Scan(group.device, group.index, values, status, received_ns - took_ns // 2, received_ns)
 
-    async def _ask(self, device: Device, unit: int, block: Block) -> bytes | Status:
-        """The data of a block, or the status of its tags."""
+    async def _ask(self, device: Device, unit: int, block: Block) -> Outcome:
+        """What becomes of a request; raises where it is the link that has failed."""
         try:
             data = await self._exchange.ask(unit, block.function, block.start, block.count, block.size)
         except Refusal as refusal:
             self._silent = 0
+            if refusal.code in NOT_GIVEN:
+                return Refused(refusal.code)
+            if refusal.code in NO_WAY:
+                return Silence(f"the converter says that it {NO_WAY[refusal.code]} (exception {refusal.code})")
             return REFUSALS.get(refusal.code, Status.BAD_DEVICE_FAILURE)
         except Silent as error:
             self._silent += 1
-            instead = f"; what came instead was {error}" if str(error) else ""
-            raise NoAnswer(
-                f"{device.id} (unit {unit} at {self._where}) did not answer {block} within {self._timeout_s:g} s"
-                f"{instead}: is it switched on and wired, is its address {unit}, does it have these registers?"
-            ) from error
+            return Silence(f"what came instead was {error}" if str(error) else "")
         except Nonsense as error:
             self._exchange.close()
             raise ProtocolError(
@@ -121,6 +142,15 @@ class ModbusDriver:
         self._silent = 0
         return data
 
+    def _silence(self, device: Device, unit: int, block: Block, outcome: Outcome) -> str:
+        """A device that does not answer, in a sentence for a technician."""
+        reason = outcome.reason if isinstance(outcome, Silence) and outcome.reason else ""
+        return (
+            f"{device.id} (unit {unit} at {self._where}) did not answer {block} within {self._timeout_s:g} s"
+            f"{'; ' if reason else ''}{reason}: is it switched on and wired, is its address {unit}, "
+            "does it have these registers?"
+        )
+
     async def listen(self, emit: Callable[[Scan], None]) -> None:
         """Return at once: nothing is pushed."""
 
@@ -129,9 +159,28 @@ class ModbusDriver:
         self._exchange.close()
 
 
-def _poll(group: Group) -> _Poll:
+def _poll(group: Group, memory: Memory, retry_ns: int) -> _Poll:
     options = group.device.options
     if not isinstance(options, ModbusDevice):
         raise TypeError(f"{group.device.path} is no Modbus device")
-    blocks = plan_group(group)
-    return _Poll(options.address, blocks, Decoder(addresses_of(group), [tag.kind for tag in group.tags], blocks))
+    isolation = Isolation(addresses_of(group), limits_of(group.device), memory, retry_ns)
+    return _Poll(options.address, isolation, isolation.blocks, _decoder(group, isolation.blocks))
+
+
+def _decoder(group: Group, blocks: tuple[Block, ...]) -> Decoder:
+    return Decoder(addresses_of(group), [tag.kind for tag in group.tags], blocks)
+
+
+def _tell(group: Group, news: list[News]) -> None:
+    """Say once what a device does not give, and once that it gives it again."""
+    device = group.device
+    for item in news:
+        names = ", ".join(group.tags[i].name for i in item.block.tags if i < len(group.index)) or "a scale factor"
+        if item.reason:
+            log.warning(
+                "%s does not give %s (%s): %s; its other values go on",
+                device.path, names, item.block, item.reason, extra={"device": device.path},
+            )  # fmt: skip
+        else:
+            log.warning("%s gives %s again (%s)", device.path, names, item.block, extra={"device": device.path})
+    news.clear()

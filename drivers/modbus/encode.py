@@ -12,10 +12,10 @@ from functools import partial
 from math import nan
 from typing import TypeAlias
 
-from drivers.modbus.decode import FLOATS, FORMATS
-from drivers.modbus.options import Address, Order, Type
+from drivers.modbus.decode import BCD, FORMATS
+from drivers.modbus.options import BITFIELDS, FLOATS, Address, Order, Type
 from drivers.modbus.plan import BITS
-from gateway.core.model import Device, Tag, Value
+from gateway.core.model import Device, Kind, Tag, Value
 
 Piece: TypeAlias = tuple[int, int, bytes]
 """(function, first byte in the image of that function, bytes). A bit has a byte of its own in the images of 1 and 2."""
@@ -48,7 +48,7 @@ class Encoder:
             function, place, encode = self._tags[name]
             try:
                 yield function, place, encode(value, read)
-            except (ValueError, TypeError, struct.error, OverflowError) as error:
+            except (ValueError, TypeError, KeyError, struct.error, OverflowError) as error:
                 raise ValueError(f"{self._path}/{name} cannot be {value!r}: {error}") from error
 
 
@@ -65,6 +65,8 @@ def _encode(tag: Tag, address: Address) -> Encode:
         missing = ordered(address.invalid[0].to_bytes(2 * address.words, "big"), address)
     elif address.type in FLOATS:
         missing = ordered(pack(nan), address)
+    if (address.labels and tag.kind is Kind.TEXT) or address.type in BCD or address.scale_at:
+        return partial(_special, tag, address, missing)
     scale = (tag.scale, tag.offset) if tag.scale != 1 or tag.offset != 0 else None
     return partial(_number, pack, scale, address.type not in FLOATS, missing, None if _straight(address) else address)
 
@@ -88,6 +90,56 @@ def _number(
     if whole:
         raw = round(raw)
     return ordered(pack(raw), order) if order else pack(raw)
+
+
+def _special(tag: Tag, address: Address, missing: bytes | None, value: Value, read: Read) -> bytes:
+    """Names of numbers and of bits, decimal digits, and numbers whose scale stands in another register."""
+    if value is None:
+        if missing is None:
+            raise ValueError("it says 'no value' only where the map has an invalid one")
+        return missing
+    raw: float
+    if isinstance(value, str):
+        numbers = {name: number for number, name in address.labels}
+        if address.type in BITFIELDS:
+            raw = sum(1 << numbers[name] for name in value.split(", ") if name)
+        else:
+            raw = numbers[value] if value in numbers else int(value)
+    else:
+        raw = (value - tag.offset) / tag.scale
+        if address.scale_at:
+            raw /= factor_of(address, read)
+    if address.type not in FLOATS:
+        raw = round(raw)
+    if address.type in BCD:
+        raw = int(str(raw), 16)  # a minus sign is no digit of it
+        if raw < 0:
+            raise ValueError("it has no sign")
+    return ordered(struct.pack(f">{FORMATS[address.type]}", raw), address)
+
+
+def factor_of(address: Address, read: Read) -> float:
+    """What stands in the register that scales a value."""
+    at = address.scale_at
+    if at is None:
+        return 1.0
+    wire = b"".join(read(at.function, at.register + i) for i in range(at.words))
+    (factor,) = struct.unpack(f">{FORMATS[at.type]}", ordered(wire, at))
+    return 10.0**factor if address.exponent else factor or 1.0
+
+
+def exponents(device: Device) -> Iterator[Piece]:
+    """What the scale factors of a simulated device hold: as many decimals as the range of their values lets through."""
+    wanted: dict[Address, int] = {}
+    for tag in device.tags:
+        address = tag.address
+        if isinstance(address, Address) and address.scale_at and address.exponent and address.type not in FLOATS:
+            largest = max(abs(tag.low or 0.0), abs(tag.high or 100.0)) / abs(tag.scale)
+            room = 32_000 if address.words == 1 else 2_000_000_000
+            least = next((e for e in range(-2, 9) if largest <= room * 10.0**e), 9)
+            wanted[address.scale_at] = max(wanted.get(address.scale_at, -2), least)
+    for at, exponent in wanted.items():
+        yield at.function, 2 * at.register, ordered(struct.pack(f">{FORMATS[at.type]}", exponent), at)
 
 
 def _coil(value: Value, read: Read) -> bytes:

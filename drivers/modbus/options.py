@@ -21,8 +21,16 @@ class Type(StrEnum):
     UINT32 = "uint32"
     INT64 = "int64"
     UINT64 = "uint64"
+    FLOAT16 = "float16"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
+    ACC16 = "acc16"  # counters that only grow, as SunSpec calls them
+    ACC32 = "acc32"
+    ACC64 = "acc64"
+    BCD16 = "bcd16"  # four decimal digits, one per half byte
+    BCD32 = "bcd32"
+    BITFIELD16 = "bitfield16"  # bits with names of their own
+    BITFIELD32 = "bitfield32"
     BIT = "bit"  # one bit of a register, or a coil / discrete input
     STRING = "string"
 
@@ -35,15 +43,18 @@ class Order(StrEnum):
 
 
 WORDS = {
-    Type.INT16: 1, Type.UINT16: 1, Type.INT32: 2, Type.UINT32: 2, Type.FLOAT32: 2,
-    Type.INT64: 4, Type.UINT64: 4, Type.FLOAT64: 4, Type.BIT: 1,
+    Type.INT16: 1, Type.UINT16: 1, Type.FLOAT16: 1, Type.ACC16: 1, Type.BCD16: 1, Type.BITFIELD16: 1, Type.BIT: 1,
+    Type.INT32: 2, Type.UINT32: 2, Type.FLOAT32: 2, Type.ACC32: 2, Type.BCD32: 2, Type.BITFIELD32: 2,
+    Type.INT64: 4, Type.UINT64: 4, Type.FLOAT64: 4, Type.ACC64: 4,
 }  # fmt: skip
 """Registers that a value of the type takes; a string says its own length."""
 
+FLOATS = (Type.FLOAT16, Type.FLOAT32, Type.FLOAT64)
+BITFIELDS = (Type.BITFIELD16, Type.BITFIELD32)
 
 _KINDS = {
-    Type.FLOAT32: (Kind.FLOAT,),
-    Type.FLOAT64: (Kind.FLOAT,),
+    **dict.fromkeys(FLOATS, (Kind.FLOAT,)),
+    **dict.fromkeys(BITFIELDS, (Kind.TEXT, Kind.INT)),
     Type.BIT: (Kind.BOOL, Kind.INT),
     Type.STRING: (Kind.TEXT,),
 }
@@ -62,6 +73,31 @@ class Address:
     word_order: Order
     bit: int  # of the register, 0 is the least significant; type bit with functions 3 and 4
     invalid: tuple[int, ...]  # raw values, as unsigned integers of the type's width, that mean "not available"
+    alone: bool = False  # the instrument gives it only in a request of its own
+    scale_at: Address | None = None  # where the factor stands that the value is multiplied with
+    exponent: bool = True  # what stands there is a power of ten, not the factor itself
+    labels: tuple[tuple[int, str], ...] = ()  # of an enumeration: (number, name); of a bit field: (bit, name)
+
+
+Labels = dict[Annotated[int, Field(ge=0)], Annotated[str, Field(min_length=1, max_length=64)]]
+
+
+class ScaleFrom(Options):
+    """A register that says what a value is to be multiplied with, as SunSpec's scale factors do."""
+
+    wire_register: int = Field(alias="register", ge=0, le=65_535, description="address on the wire, counted from 0")
+    type: Literal[Type.INT16, Type.UINT16, Type.INT32, Type.UINT32, Type.FLOAT32, Type.FLOAT64] = Field(
+        Type.INT16, description="how the register is meant"
+    )
+    meaning: Literal["exponent", "multiplier"] = Field(
+        "exponent", description="exponent: value × 10^register (0x8000: none); multiplier: value × register"
+    )
+
+    @model_validator(mode="after")
+    def _check_exponent(self) -> ScaleFrom:
+        if self.meaning == "exponent" and self.type in FLOATS:
+            raise ValueError("an exponent is an integer: leave out type, or say meaning: multiplier")
+        return self
 
 
 class ModbusTag(TagOptions):
@@ -77,6 +113,12 @@ class ModbusTag(TagOptions):
     byte_order: Order | None = Field(None, description="order of the bytes in a register; default: the device's")
     word_order: Order | None = Field(None, description="order of the registers of one value; default: the device's")
     invalid: tuple[int, ...] = Field((), description="raw values that mean 'not available', such as 0x8000")
+    alone: bool = Field(False, description="true: the instrument gives this value only in a request of its own")
+    scale_from: ScaleFrom | None = Field(
+        None, description="register that holds the power of ten, or the factor, that belongs to this value"
+    )
+    enum: Labels = Field({}, description="names of the numbers, {0: idle, 1: running}; the tag is then a text")
+    bits: Labels = Field({}, description="names of the bits of a bitfield, 0 is the least significant")
 
     @property
     def words(self) -> int:
@@ -92,17 +134,23 @@ class ModbusTag(TagOptions):
         most = (1 << 16 * self.words) - 1
         if not all(0 <= value <= most for value in self.invalid):
             raise ValueError(f"invalid takes raw values from 0 to 0x{most:X} for type: {self.type}")
+        if self.bits and self.type not in BITFIELDS:
+            raise ValueError("bits names the bits of type: bitfield16 or bitfield32")
+        if any(bit >= 16 * self.words for bit in self.bits):
+            raise ValueError(f"bits of type: {self.type} go from 0 to {16 * self.words - 1}")
+        if self.enum and self.type in (*FLOATS, *BITFIELDS, Type.BIT, Type.STRING):
+            raise ValueError("enum names whole numbers: it goes with integer types")
         return self
 
     def value_kind(self, device: DeviceOptions) -> Kind:
         """Kind.FLOAT for whatever is scaled, Kind.INT for plain integers, BOOL for bits, TEXT for strings."""
         if self.kind:
             return self.kind
-        if self.type is Type.STRING:
+        if self.type is Type.STRING or self.enum or self.bits:
             return Kind.TEXT
         if self.type is Type.BIT or (self.function or _modbus(device).function) in (1, 2):
             return Kind.BOOL
-        if self.type in (Type.FLOAT32, Type.FLOAT64) or self.scale != 1 or self.offset != 0:
+        if self.type in FLOATS or self.scale != 1 or self.offset != 0 or self.scale_from:
             return Kind.FLOAT
         return Kind.INT
 
@@ -124,9 +172,7 @@ class ModbusTag(TagOptions):
             raise ValueError("invalid is for numbers")
         if not bits and _registers_asked(self, device.limits) > device.limits.max_registers:
             raise ValueError(f"its {self.words} registers do not fit into one request within the limits of the device")
-        allowed = _KINDS.get(Type.BIT if bits else self.type, (Kind.INT, Kind.FLOAT, Kind.BOOL))
-        if self.value_kind(device) not in allowed:
-            raise ValueError(f"kind: {self.kind} cannot hold this type; allowed: {', '.join(allowed)}")
+        self._check_kind(device, bits)
         return Address(
             function=function,
             register=self.wire_register,
@@ -136,6 +182,38 @@ class ModbusTag(TagOptions):
             word_order=self.word_order or device.word_order,
             bit=self.bit or 0,
             invalid=self.invalid,
+            alone=self.alone,
+            scale_at=self._scale_address(self.scale_from, function, device) if self.scale_from else None,
+            exponent=self.scale_from is None or self.scale_from.meaning == "exponent",
+            labels=tuple(sorted((self.enum or self.bits).items())),
+        )
+
+    def _check_kind(self, device: ModbusDevice, bits: bool) -> None:
+        kind, allowed = self.value_kind(device), _KINDS.get(Type.BIT if bits else self.type)
+        if self.scale_from:
+            allowed = (Kind.FLOAT,)
+        elif self.enum:
+            allowed = (Kind.TEXT, Kind.INT)
+        if kind not in (allowed or (Kind.INT, Kind.FLOAT, Kind.BOOL)):
+            names = ", ".join(allowed or (Kind.INT, Kind.FLOAT, Kind.BOOL))
+            raise ValueError(f"kind: {kind} cannot hold this type; allowed: {names}")
+        if bits and (self.scale_from or self.enum or self.bits):
+            raise ValueError("scale_from, enum and bits are for registers, not for coils and inputs")
+        if self.scale_from and self.type in (Type.BIT, Type.STRING, *BITFIELDS):
+            raise ValueError("scale_from is for numbers")
+        if kind is Kind.TEXT and (self.scale != 1 or self.offset != 0):
+            raise ValueError("a text has no scale or offset; say kind: int, or leave them out")
+
+    def _scale_address(self, factor: ScaleFrom, function: int, device: ModbusDevice) -> Address:
+        return Address(
+            function=function,
+            register=factor.wire_register,
+            words=WORDS[factor.type],
+            type=factor.type,
+            byte_order=self.byte_order or device.byte_order,
+            word_order=self.word_order or device.word_order,
+            bit=0,
+            invalid=(),
         )
 
 
@@ -184,11 +262,88 @@ def _modbus(device: DeviceOptions) -> ModbusDevice:
     return device
 
 
-class ModbusTcp(LinkOptions):
+Milliseconds = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)]
+BaudRate = Annotated[int, Field(ge=300, le=4_000_000)]
+
+
+class ModbusLink(LinkOptions):
+    """What all ways to reach Modbus devices have in common."""
+
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(1.0, description="longest time to wait for an answer")
+    connect_pause_ms: Milliseconds = Field(0.0, description="quiet time between the connection and the first request")
+    pause_ms: Milliseconds = Field(0.0, description="least quiet time between an answer and the next request")
+    turnaround_ms: Milliseconds = Field(0.0, description="least quiet time before a request to another unit")
+    retry_s: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        300.0, description="how often to try values again that the device refuses to give"
+    )
+    devices: tuple[ModbusDevice, ...] = Field(min_length=1)
+
+
+class _Network(ModbusLink):
+    host: str = Field(pattern=r"^[^\s/]+$", description="IP address or host name")
+    port: int = Field(502, ge=0, le=65_535)
+    baud_rate: BaudRate | None = Field(
+        None, description="of the bus behind a converter: check then says how busy the bus is"
+    )
+
+
+class ModbusTcp(_Network):
     """One Modbus TCP session."""
 
     type: Literal["modbus-tcp"]
-    host: str = Field(pattern=r"^[^\s/]+$", description="IP address or host name")
-    port: int = Field(502, ge=0, le=65_535)
-    timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(1.0, description="longest time to wait for an answer")
-    devices: tuple[ModbusDevice, ...] = Field(min_length=1)
+
+
+class ModbusUdp(_Network):
+    """Modbus TCP's frames in datagrams."""
+
+    type: Literal["modbus-udp"]
+
+
+class ModbusRtuOverTcp(_Network):
+    """RTU frames through a transparent converter (a serial server)."""
+
+    type: Literal["modbus-rtu-over-tcp"]
+
+
+class ModbusTlsFiles(Options):
+    """Certificates of a TLS connection; the other side's certificate and name are always verified."""
+
+    ca_file: str | None = Field(None, description="authority that signed the device's certificate; default: system's")
+    cert_file: str | None = Field(None, description="own certificate, where the device asks for one")
+    key_file: str | None = Field(None, description="key of the own certificate; default: it is in cert_file")
+    server_name: str | None = Field(None, description="name in the device's certificate; default: host")
+
+    @model_validator(mode="after")
+    def _key_has_certificate(self) -> ModbusTlsFiles:
+        if self.key_file and not self.cert_file:
+            raise ValueError("key_file needs cert_file: the certificate that belongs to the key")
+        return self
+
+
+class ModbusTls(_Network):
+    """One Modbus/TCP Security session."""
+
+    type: Literal["modbus-tls"]
+    port: int = Field(802, ge=0, le=65_535)
+    tls: ModbusTlsFiles = Field(ModbusTlsFiles(), description="certificates")
+
+
+class ModbusRtu(ModbusLink):
+    """One serial bus."""
+
+    type: Literal["modbus-rtu"]
+    port: str = Field(min_length=1, description="serial port, best by /dev/serial/by-id/…: that name never changes")
+    baud_rate: BaudRate = Field(9600, description="speed in bits per second, as in every device of the bus")
+    parity: Literal["none", "even", "odd"] = Field("none", description="as in every device of the bus")
+    data_bits: Literal[7, 8] = Field(8, description="RTU wants 8")
+    stop_bits: Literal[1, 2] = Field(1, description="as in every device of the bus")
+
+
+LINKS: dict[str, type[ModbusLink]] = {
+    "modbus-tcp": ModbusTcp,
+    "modbus-rtu": ModbusRtu,
+    "modbus-rtu-over-tcp": ModbusRtuOverTcp,
+    "modbus-udp": ModbusUdp,
+    "modbus-tls": ModbusTls,
+}
+"""What a link says in ``type`` → its options."""

@@ -4,15 +4,16 @@ In: the tags of a group and what the instrument accepts. Out: the fewest blocks 
 
 Why a greedy walk is enough: tags that lie at most ``max_gap`` apart form a cluster, and inside a cluster a block may
 reach as far as the instrument allows. The block that holds the first tag does best to start there and to take along
-whatever fits; any other block with that tag in it holds no more. So no plan has fewer blocks.
+whatever fits; any other block with that tag in it holds no more. So no plan has fewer blocks. What a device was found
+to refuse (``isolate.py``) makes clusters shorter, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from drivers.modbus.options import Address, Limits, ModbusDevice
+from drivers.modbus.options import Address, Limits, ModbusDevice, ModbusLink, ModbusRtu
 from gateway.core.contracts import PlanRow
 from gateway.core.model import Device, Group, Link, groups
 
@@ -42,9 +43,26 @@ class Block:
         )
 
 
-def plan(addresses: Sequence[Address], limits: Limits) -> tuple[Block, ...]:
+@dataclass(frozen=True, slots=True)
+class Barriers:
+    """What no request may cross, because the device refused one that did; (function, register) each."""
+
+    bad: frozenset[tuple[int, int]] = frozenset()  # registers that nobody may read along
+    cuts: frozenset[tuple[int, int]] = frozenset()  # values that start before and from here on are asked apart
+
+
+NO_BARRIERS = Barriers()
+
+
+def plan(
+    addresses: Sequence[Address],
+    limits: Limits,
+    only: Collection[int] | None = None,
+    barriers: Barriers = NO_BARRIERS,
+) -> tuple[Block, ...]:
     """The fewest blocks for ``addresses`` (n,), by function code and address. No value is split.
 
+    ``only``: of these, the ones at these positions.
     Raises ValueError for a value that the limits do not let through in one piece; the settings refuse it before.
 
     >>> from drivers.modbus.options import Order, Type
@@ -53,13 +71,33 @@ def plan(addresses: Sequence[Address], limits: Limits) -> tuple[Block, ...]:
     ['FC4 0x0000-0x0003, 4 registers', 'FC4 0x0046-0x0047, 2 registers']
     """
     blocks: list[Block] = []
-    for function in sorted({address.function for address in addresses}):
+    chosen = range(len(addresses)) if only is None else only
+    for function in sorted({addresses[i].function for i in chosen}):
         rules = _Rules.of(function, limits)
-        wanted = [i for i, address in enumerate(addresses) if address.function == function]
+        wanted = [i for i in chosen if addresses[i].function == function]
         wanted.sort(key=lambda i: (addresses[i].register, addresses[i].words))
-        for cluster in _clusters(wanted, addresses, rules.gap):
+        blocks += (block_of(tags, addresses, limits) for tags in _alone(wanted, addresses))
+        together = [i for i in wanted if not addresses[i].alone]
+        for cluster in _clusters(together, addresses, rules.gap, barriers):
             blocks += _blocks(cluster, addresses, function, rules)
     return tuple(blocks)
+
+
+def block_of(tags: Sequence[int], addresses: Sequence[Address], limits: Limits) -> Block:
+    """The one request for these tags of one function, whatever lies between them."""
+    function = addresses[tags[0]].function
+    begin = min(addresses[i].register for i in tags)
+    end = max(addresses[i].register + addresses[i].words for i in tags)
+    return Block(function, *_Rules.of(function, limits).span(begin, end), tuple(tags))
+
+
+def _alone(wanted: Sequence[int], addresses: Sequence[Address]) -> Iterator[list[int]]:
+    """The tags of each value that its instrument gives only by itself."""
+    places: dict[tuple[int, int], list[int]] = {}
+    for i in wanted:
+        if addresses[i].alone:
+            places.setdefault((addresses[i].register, addresses[i].words), []).append(i)
+    yield from places.values()
 
 
 def plan_group(group: Group) -> tuple[Block, ...]:
@@ -69,23 +107,53 @@ def plan_group(group: Group) -> tuple[Block, ...]:
 
 def describe(link: Link) -> tuple[PlanRow, ...]:
     """The requests that a link makes again and again, for ``pilot-gateway check``."""
-    return tuple(
-        PlanRow(device.id, group.period_ns / 1e9, str(block), len(block.tags))
-        for device in link.devices
-        if device.enabled
-        for group in groups(device)
-        for block in plan_group(group)
-    )
+    rows = []
+    for device in link.devices:
+        for group in groups(device) if device.enabled else ():
+            for block in plan_group(group):
+                tags = sum(tag < len(group.index) for tag in block.tags)
+                seconds = bus_seconds(block, link.options)
+                rows.append(PlanRow(device.id, group.period_ns / 1e9, str(block), tags, seconds))
+    return tuple(rows)
+
+
+def bus_seconds(block: Block, options: object) -> float:
+    """How long the bus is taken by one request and its answer, pauses included; 0 where its speed is not known.
+
+    Eight characters are asked, five and the data are answered, 3.5 lie between any two frames (1.75 ms above 19,200
+    baud: Modbus over Serial Line V1.02, 2.5.1.1). How long the device thinks comes on top.
+    """
+    baud_rate = getattr(options, "baud_rate", None)
+    if not isinstance(options, ModbusLink) or not baud_rate:
+        return 0.0
+    character_s = character_bits(options) / baud_rate
+    return float((8 + 5 + block.size) * character_s + 2 * gap_s(options) + options.pause_ms / 1000)
+
+
+def character_bits(options: ModbusLink) -> int:
+    """Bits on the wire for one character: start, data, parity, stop."""
+    if not isinstance(options, ModbusRtu):
+        return 10  # behind a converter: 8N1
+    return 1 + options.data_bits + (options.parity != "none") + options.stop_bits
+
+
+def gap_s(options: ModbusLink) -> float:
+    """The quiet time that ends an RTU frame."""
+    baud_rate: int = getattr(options, "baud_rate", None) or 9600
+    if baud_rate > 19_200:
+        return 0.001_75
+    return 3.5 * character_bits(options) / baud_rate
 
 
 def addresses_of(group: Group) -> tuple[Address, ...]:
-    """Where the tags of a group are, (n,)."""
-    found = []
+    """Where the tags of a group are (n,), and behind them the scale factors that they need (h,), each once."""
+    found: list[Address] = []
     for tag in group.tags:
         if not isinstance(tag.address, Address):
             raise TypeError(f"{group.device.path}/{tag.name} has no Modbus address")
         found.append(tag.address)
-    return tuple(found)
+    factors = dict.fromkeys(address.scale_at for address in found if address.scale_at)
+    return (*found, *factors)
 
 
 def limits_of(device: Device) -> Limits:
@@ -127,16 +195,22 @@ def fits(address: Address, limits: Limits) -> bool:
     return rules.span(address.register, address.register + address.words)[1] <= rules.most
 
 
-def _clusters(wanted: Sequence[int], addresses: Sequence[Address], gap: int) -> Iterator[list[int]]:
-    """``wanted``, in the order of addresses, cut where more than ``gap`` registers in a row belong to no tag."""
+def _clusters(wanted: Sequence[int], addresses: Sequence[Address], gap: int, barriers: Barriers) -> Iterator[list[int]]:
+    """``wanted``, in the order of addresses, cut at barriers and where more than ``gap`` registers belong to no tag."""
     cluster: list[int] = []
     end = 0
     for i in wanted:
-        if cluster and addresses[i].register - end > gap:
+        address = addresses[i]
+        begin, function = address.register, address.function
+        if cluster and (
+            begin - end > gap
+            or ((function, begin) in barriers.cuts and addresses[cluster[-1]].register < begin)
+            or (barriers.bad and any((function, register) in barriers.bad for register in range(end, begin)))
+        ):
             yield cluster
             cluster = []
         cluster.append(i)
-        end = max(end, addresses[i].register + addresses[i].words)
+        end = max(end, begin + address.words)
     if cluster:
         yield cluster
 

@@ -16,7 +16,7 @@ import asyncio
 import struct
 from collections.abc import Callable, Mapping, Sequence
 
-from drivers.modbus.encode import Encoder
+from drivers.modbus.encode import Encoder, exponents
 from drivers.modbus.options import Address, Limits, ModbusDevice, ModbusTcp
 from drivers.modbus.plan import BITS, END
 from gateway.core.model import Device, Link, Value
@@ -95,11 +95,15 @@ class _Unit:
         self._limits = _options(devices[0]).limits
         self._encoders = {device.id: Encoder(device) for device in devices}
         addresses = [tag.address for device in devices for tag in device.tags if isinstance(tag.address, Address)]
+        addresses += dict.fromkeys(address.scale_at for address in addresses if address.scale_at)
         functions = {address.function for address in addresses}
         self._images = {
             function: bytearray(END if function in BITS else 2 * END) for function in functions
         }  # zeros: untouched pages of it take no memory
         self._known = {function: _known(addresses, function, self._limits) for function in functions}
+        for device in devices:
+            for function, place, piece in exponents(device):
+                self._images[function][place : place + len(piece)] = piece
 
     def set(self, device: str, values: Mapping[str, Value]) -> None:
         """Put everything into the images, or nothing."""

@@ -35,6 +35,15 @@ async def meter(*script: Behaviour) -> AsyncIterator[tuple[ModbusDriver, Scripte
         await driver.close()
 
 
+class Hurrying(SystemClock):
+    """A clock that is ahead of the time."""
+
+    ahead_ns = 0
+
+    def monotonic_ns(self) -> int:
+        return super().monotonic_ns() + self.ahead_ns
+
+
 def said(scan: Scan, question: Question) -> bool:
     """Whether the scan is what the server holds right for this question."""
     return scan.status is None and scan.values == tuple(map(question.register, REGISTERS))
@@ -150,7 +159,7 @@ async def test_f6_a_wrong_unit_is_named() -> None:
             await driver.read(driver.polled[0])
 
 
-@pytest.mark.parametrize("code", range(1, 13))
+@pytest.mark.parametrize("code", [4, 5, 6, 7, 8, 9, 12])
 async def test_f7_an_exception_is_a_status_and_no_reason_to_reconnect(code: int) -> None:
     async with meter(lambda q: (q.frame(bytes((0x83, code))),)) as (driver, server):
         scan = await driver.read(driver.polled[0])
@@ -158,6 +167,84 @@ async def test_f7_an_exception_is_a_status_and_no_reason_to_reconnect(code: int)
         assert scan.status == (REFUSALS.get(code, Status.BAD_DEVICE_FAILURE),) * 4
         await assert_right(driver, server)
         assert server.connections == 1
+
+
+@pytest.mark.parametrize("code", [10, 11])
+async def test_f7_a_converter_without_a_way_to_the_device(code: int) -> None:
+    """That device backs off as if it were silent, the link goes on."""
+    async with meter(lambda q: (q.frame(bytes((0x83, code))),)) as (driver, server):
+        with pytest.raises(NoAnswer, match=rf"meter .*the converter says .*exception {code}"):
+            await driver.read(driver.polled[0])
+        await assert_right(driver, server)
+        assert server.connections == 1
+
+
+def refusing(code: int, *registers: int) -> Behaviour:
+    """Every request that touches one of the registers is refused."""
+
+    def answer(question: Question) -> Sequence[Step]:
+        touched = range(question.start, question.start + question.count)
+        bad = any(register in touched for register in registers)
+        return (question.frame(bytes((0x80 | question.function, code))),) if bad else (question.right,)
+
+    return answer
+
+
+@pytest.mark.parametrize("code", [1, 2, 3])
+async def test_f7_a_bad_register_costs_its_own_tag_alone(code: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Found within one poll, remembered by the following ones and by the next connection, told once."""
+    async with meter(*[refusing(code, 12)] * 100) as (driver, server):
+        for poll in range(4):
+            if poll == 2:
+                await driver.connect()
+            before = len(server.questions)
+            scan = await driver.read(driver.polled[0])
+            assert scan.status == (0, 0, Status.BAD_CONFIGURATION_ERROR, 0)
+            assert [value is None for value in scan.values] == [False, False, True, False]
+            assert len(server.questions) - before <= (7 if poll == 0 else 2)
+        (record,) = caplog.records
+        said = f"meter does not give r12 (FC3 0x000C-0x000C, 1 register): exception {code}"
+        assert said in record.getMessage()
+
+
+async def test_f7_a_register_that_comes_back_is_told_and_read_along_again(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Hurrying()
+    async with scripted(*[refusing(2, 12)] * 6) as server:
+        driver = ModbusDriver(make_link([DEVICE], server.port, TIMEOUT_S), clock)
+        await driver.connect()
+        await driver.read(driver.polled[0])
+        server.script.clear()
+        assert (await driver.read(driver.polled[0])).values[2] is None, "it is left in peace"
+        clock.ahead_ns = 301_000_000_000
+        assert (await driver.read(driver.polled[0])).status is None
+        await assert_right(driver, server)
+        assert (server.questions[-1].start, server.questions[-1].count) == (10, 4)
+        assert "meter gives r12 again" in caplog.records[-1].getMessage()
+        await driver.close()
+
+
+async def test_f7_silence_instead_of_an_exception_costs_one_timeout_a_poll_and_then_nothing() -> None:
+    """Some devices do not answer at all where a register is illegal: two blocks, one of them with such a register."""
+    far = {"name": "far", "register": 900}
+
+    def mute(question: Question) -> Sequence[Step]:
+        return () if question.start <= 12 < question.start + question.count else (question.right,)
+
+    device = DEVICE | {"tags": [far, *({"name": f"r{r}", "register": r} for r in REGISTERS)]}
+    async with scripted(*[mute] * 100) as server:
+        driver = ModbusDriver(make_link([device], server.port, 0.1), SystemClock())
+        await driver.connect()
+        with suppress(NoAnswer):  # it may be the whole device: nothing was heard yet
+            await driver.read(driver.polled[0])
+        for _ in range(8):
+            scan = await driver.read(driver.polled[0])
+            assert scan.values[0] == server.questions[-1].register(900) or scan.values[0] is not None
+        assert scan.status == (0, 0, 0, Status.BAD_CONFIGURATION_ERROR, 0)
+        before = len(server.questions)
+        await driver.read(driver.polled[0])
+        assert len(server.questions) - before == 3
+        assert server.connections == 1
+        await driver.close()
 
 
 async def test_f9_byte_by_byte() -> None:
