@@ -42,6 +42,12 @@ Result = TypeVar("Result")
 MOST_RECORDS = 1_000
 """Records in one write."""
 
+GROW_AFTER = 50
+"""Writes in a row that went well after which a request may be a quarter larger again."""
+
+LONE_SERIES = 3
+"""So many series of which a lone line is refused with one and the same sentence make us doubt that it is the lines."""
+
 SEARCH_S = 30.0
 """How long one write may search for the lines that the database refuses before it starts over with fewer."""
 
@@ -63,6 +69,7 @@ class InfluxDbSink:
         self._connection: Connection | None = None
         self._clock = clock
         self._most_readings = options.max_values  # less after a 413 or a search that took too long
+        self._good_writes = 0  # since the limit changed
 
     @property
     def window(self) -> tuple[int, int]:
@@ -94,9 +101,19 @@ class InfluxDbSink:
             refused = await self._call(worker, upload.run, extra_s=SEARCH_S)
         finally:
             upload.cancelled = True
-            self._most_readings = upload.most_readings
+            self._learn(upload.most_readings)
         if refused:
             raise Rejected(tuple(refused), _summary(list(refused.values())))
+
+    def _learn(self, most_readings: int) -> None:
+        """What one request holds from now on: at once less, and slowly more again, for a proxy may have been mended."""
+        if most_readings < self._most_readings:
+            self._most_readings, self._good_writes = most_readings, 0
+            return
+        self._good_writes += 1
+        if self._good_writes >= GROW_AFTER:
+            self._most_readings = min(self._options.max_values, most_readings + most_readings // 4 + 1)
+            self._good_writes = 0
 
     async def close(self) -> None:
         """Let go; a request that is on its way ends by itself within the time limit, unheard."""
@@ -124,7 +141,7 @@ class Connection:
         self._options = options
         self._clock = clock
         self._target = f"bucket {options.bucket!r}" + (f" in org {options.org!r}" if options.org else "")
-        token = read_secret(options.token, options.token_file, "token")
+        token = self._token = read_secret(options.token, options.token_file, "token")
         self._library: Any = import_module("influxdb_client")
         self._client = self._library.InfluxDBClient(
             url=options.url,
@@ -170,15 +187,16 @@ class Connection:
             _, status, headers = call()
         except self._library.rest.ApiException as error:
             if error.status:
-                return error.status, error.headers or {}, _text(error.body)
+                return error.status, error.headers or {}, self._text(error.body)
             raise SinkUnavailable(f"TLS with {url} failed: {error.reason}", slow=True) from error  # status 0
         except (HTTPError, OSError, UnicodeError) as error:
             raise SinkUnavailable(f"{url} cannot be reached: {_reason(error)}") from error
         return status, headers, ""
 
-
-def _text(body: Any) -> str:
-    return body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
+    def _text(self, body: Any) -> str:
+        """What the server says, without our token: it goes into logs, the status and dead letters."""
+        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
+        return text.replace(self._token, "***") if self._token else text
 
 
 def _reason(error: Exception) -> str:
@@ -204,6 +222,8 @@ class Upload:
         self._batches = batches
         self._refused: dict[int, str] = {}
         self._ends_at = time.monotonic() + SEARCH_S
+        self._alike: dict[str, set[bytes]] = {}  # reason → series of which a lone line was refused
+        self._stored = False  # the database took something of this write
         self.most_readings = most  # in one request, as it turned out
         self.cancelled = False
 
@@ -254,12 +274,37 @@ class Upload:
         """Lines of one record that were refused as a whole: store each one that can be stored."""
         if len(lines) == 1:
             self._refused.setdefault(index, verdict.reason)
+            self._doubt(lines[0], verdict)
             return
         middle = len(lines) // 2
         for half in (lines[:middle], lines[middle:]):
             answer = self._post(b"".join(half))
             if answer.action is not Action.STORED:
                 self._search(index, half, answer)
+
+    def _doubt(self, line: bytes, verdict: Verdict) -> None:
+        """Lone lines of different series, refused alike, and nothing stored: is it the lines at all?
+
+        A wrong address or a proxy may answer 400 to whatever comes. Making dead letters of everything would be the
+        end of the data, so then everything is kept and said, until a line of this write is taken.
+        """
+        if self._stored or verdict.action is not Action.BISECT or verdict.partial:
+            return
+        alike = self._alike.setdefault(verdict.reason, set())
+        alike.add(_series(line))
+        if len(alike) < min(LONE_SERIES, self._count_series()) or len(alike) < 2:
+            return
+        last = self._encoder.lines(self._batches[-1])[-1]
+        probe = self._post(last)
+        if probe.action is Action.BISECT and probe.reason == verdict.reason:
+            raise SinkUnavailable(
+                f"every line is {verdict.reason}; nothing becomes a dead letter while nothing is taken at all: "
+                f"mend url, org or bucket, or what stands in between",
+                slow=True,
+            )
+
+    def _count_series(self) -> int:
+        return len({_series(line) for batch in self._batches[:LONE_SERIES] for line in self._encoder.lines(batch)})
 
     def _post(self, lines: bytes) -> Verdict:
         if self.cancelled:
@@ -270,7 +315,13 @@ class Upload:
         verdict = self._connection.post(lines)
         if verdict.error:
             raise verdict.error
+        self._stored = self._stored or verdict.action is Action.STORED or verdict.partial
         return verdict
+
+
+def _series(line: bytes) -> bytes:
+    """Measurement and tags; no name in there holds a space."""
+    return line.partition(b" ")[0]
 
 
 def _summary(reasons: Sequence[str]) -> str:

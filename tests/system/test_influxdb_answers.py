@@ -12,7 +12,7 @@ import pytest
 from gateway.core.clock import SystemClock
 from gateway.core.errors import Rejected, SinkUnavailable
 from gateway.sinks import Identity
-from gateway.sinks.influxdb import InfluxDbSink
+from gateway.sinks.influxdb import GROW_AFTER, InfluxDbSink
 from gateway.sinks.options import InfluxDbOptions
 from tests.support.batches import COLUMNS, FakeBoard, batch, floats
 from tests.support.http_scripted import Answer, Asked, ScriptedHttp, scripted_http
@@ -84,11 +84,45 @@ async def test_d8_offending_lines_are_found_and_every_other_is_stored(
     assert len(server.asked) < 40
 
 
-async def test_d8_everything_refused_ends_and_names_everything(server: ScriptedHttp, sink: InfluxDbSink) -> None:
-    server.answer = lambda asked: Answer(422, '{"message":"no"}')
+async def test_d8_every_line_refused_for_a_reason_of_its_own_ends_and_names_everything(
+    server: ScriptedHttp, sink: InfluxDbSink
+) -> None:
+    server.answer = lambda asked: Answer(422, f'{{"message":"unable to parse {len(server.asked)}"}}')
     with pytest.raises(Rejected) as rejected:
         await sink.write(floats(10), history=False)
     assert rejected.value.indices == tuple(range(10))
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_d8_a_server_that_refuses_everything_alike_gets_no_dead_letters(
+    server: ScriptedHttp, sink: InfluxDbSink, status: int
+) -> None:
+    server.answer = lambda asked: Answer(status, '{"message":"org is missing"}')
+    with pytest.raises(SinkUnavailable, match=r"every line is refused by .*org is missing.*mend url") as refused:
+        await sink.write(floats(100), history=False)
+    assert refused.value.slow
+    assert len(server.asked) < 20
+    server.answer = lambda asked: Answer()
+    await sink.write(floats(100), history=False)
+
+
+async def test_d8_bad_lines_at_the_front_do_not_make_us_doubt(server: ScriptedHttp, sink: InfluxDbSink) -> None:
+    def answer(asked: Asked) -> Answer:
+        bad = any(line in asked.body for line in expected(4))  # every series of it, in the first four records
+        return Answer(400, '{"message":"unable to parse"}') if bad else Answer()
+
+    server.answer = answer
+    with pytest.raises(Rejected) as rejected:
+        await sink.write(floats(20), history=False)
+    assert rejected.value.indices == (0, 1, 2, 3)
+
+
+async def test_what_a_server_says_of_our_token_is_not_passed_on(server: ScriptedHttp, sink: InfluxDbSink) -> None:
+    for status in (400, 401, 404, 500, 503):
+        server.answer = lambda asked, status=status: Answer(status, '{"message":"s3cret is no good"}')  # type: ignore[misc]
+        with pytest.raises((SinkUnavailable, Rejected), match=r"\*\*\* is no good") as refused:
+            await sink.write(floats(1), history=False)
+        assert "s3cret" not in str(refused.value)
 
 
 async def test_d8_a_partial_write_that_drops_everything_needs_no_search(
@@ -158,6 +192,26 @@ async def test_d11_a_request_that_is_too_large_is_halved_and_that_is_remembered(
     await sink.write(floats(100), history=False)
     assert server.lines() == expected(100)
     assert max(len(asked.body.splitlines()) for asked in server.asked) <= 30
+
+
+async def test_d11_once_the_limit_is_gone_requests_grow_again_slowly(server: ScriptedHttp, sink: InfluxDbSink) -> None:
+    server.answer = lambda asked: Answer(413 if len(asked.body.splitlines()) > 3_000 else 204)
+    await sink.write(floats(2_000), history=False)
+    small = sink.window[1]
+    assert small <= 3_000
+    server.answer = lambda asked: Answer()
+    for _ in range(GROW_AFTER):
+        assert sink.window[1] == small
+        await sink.write(floats(1), history=False)
+    assert small < sink.window[1] <= 1.3 * small
+    writes = 0
+    while sink.window[1] < 10_000:
+        await sink.write(floats(1), history=False)
+        writes += 1
+        assert writes < 20 * GROW_AFTER
+    for _ in range(2 * GROW_AFTER):
+        await sink.write(floats(1), history=False)
+    assert sink.window[1] == 10_000
 
 
 async def test_d11_a_line_that_is_too_large_by_itself_is_refused(server: ScriptedHttp, sink: InfluxDbSink) -> None:
