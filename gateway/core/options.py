@@ -108,3 +108,11 @@ class TemplateOptions(Options):
     source: str = Field(description="where the map was taken from: documents, with version")
     verified: Literal["hardware", "document", "code", "none"] = Field(description="against what the map was checked")
     revision: int = Field(1, ge=1, description="grows with every change of this file")
+    extends: Slug | None = Field(None, description="template of the same family that this one says the differences to")
+    without: tuple[Slug, ...] = Field((), description="tags of that template which this model does not have")
+
+    @model_validator(mode="after")
+    def _check_family(self) -> TemplateOptions:
+        if self.without and not self.extends:
+            raise ValueError("without leaves out tags of the template that this one extends; it extends none")
+        return self

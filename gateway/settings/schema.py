@@ -29,6 +29,7 @@ def schema(name: str) -> Schema:
     else:
         protocol = next(protocol for protocol in PROTOCOLS if name == f"template-{protocol.name}")
         made = _of(protocol.template)
+        _let_family_members_be_partial(made)
     return {"$schema": "http://json-schema.org/draft-07/schema#", **made}
 
 
@@ -78,6 +79,19 @@ def _let_template_tags_be_partial(definitions: Schema, device: Schema) -> None:
     tags["items"] = partial  # what editors complete from; the stricter form follows
     device["if"] = {"not": {"required": ["template"]}}
     device["then"] = {"required": ["tags"], "properties": {"tags": {"items": ref, "minItems": 1}}}
+
+
+def _let_family_members_be_partial(template: Schema) -> None:
+    """A template that extends another says only what differs: no manufacturer, no or partial tags."""
+    definitions, tags = template["$defs"], template["properties"]["tags"]
+    full = dict(tags)
+    name = tags["items"]["$ref"].rpartition("/")[2]
+    definitions[f"{name}Override"] = definitions[name] | {"required": ["name"]}
+    tags["items"] = {"$ref": f"#/$defs/{name}Override"}
+    inherited = ["manufacturer", "tags"]
+    template["required"] = [key for key in template["required"] if key not in inherited]
+    template["if"] = {"not": {"required": ["extends"]}}
+    template["then"] = {"required": inherited, "properties": {"tags": {"items": full["items"]}}}
 
 
 def _of(model: Any) -> Schema:

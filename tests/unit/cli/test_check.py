@@ -152,8 +152,10 @@ def test_the_configuration_of_this_repository(
     monkeypatch.chdir(REPOSITORY)
     assert run("check", "config/") == 0
     out, err = capsys.readouterr()
-    templates = "eastron-sdm630, eurotherm-3216, schneider-iem3000, siemens-fc310"
-    assert f"No mistakes. 1 lines, 3 links, 5 devices, 40 tags; 4 templates: {templates}." in out
+    templates = (
+        "eastron-sdm630, eurotherm-3216-float, eurotherm-3216, schneider-iem3000, schneider-iem3155, siemens-fc310"
+    )
+    assert f"No mistakes. 1 lines, 3 links, 5 devices, 40 tags; 6 templates: {templates}." in out
     assert err.splitlines() == [
         "warning: config/lines/reactor-skid.yaml: link plc: security policy None: "
         "anyone on the network can read and forge its values"
