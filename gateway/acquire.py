@@ -29,6 +29,8 @@ SLOTS = 4  # links of one period are due in so many groups: few wake-ups, and no
 MOST_WAIT_S = 8.0  # a device that comes back is seen within 10 s; a knock every 8 s costs nobody anything
 REFUSED_WAIT_S = 30.0  # only a person can mend it; do not fill the server's log meanwhile
 
+ERROR_LENGTH = 500  # of an error as a sentence: it may quote a device, and goes into states and the status
+
 Intake = Callable[[Scan], None]
 SetState = Callable[[Device, State, str], None]
 
@@ -58,6 +60,7 @@ class LinkTask:
         self._health = health
         self._clock = clock
         self._backoff = Backoff(most_s=MOST_WAIT_S)
+        self._overflows = 0  # as the driver counted them last
         self._units = {device.id: _Unit(device) for device in link.devices if device.enabled}
 
     async def run(self) -> None:
@@ -86,7 +89,7 @@ class LinkTask:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(guarded(self._poll(self._driver.polled)), name=f"poll {self._link.id}")
                 if self._driver.pushed:
-                    tasks.create_task(guarded(self._driver.listen(self._hear)), name=f"listen {self._link.id}")
+                    tasks.create_task(guarded(self._driver.listen(self._hear_pushed)), name=f"listen {self._link.id}")
         except BaseExceptionGroup as group:
             expected, bugs = group.split(DriverError)
             if bugs or expected is None:
@@ -124,7 +127,7 @@ class LinkTask:
             scan = await self._driver.read(group)
         except NoAnswer as error:
             self._health.silent += 1
-            self._lose(unit, Status.BAD_COMMUNICATION_ERROR, str(error))
+            self._lose(unit, Status.BAD_COMMUNICATION_ERROR, _sentence(error))
             unit.retry_at = self._clock.monotonic_ns() + int(unit.backoff.next_s() * 1e9)
             self._judge()
         else:
@@ -141,6 +144,13 @@ class LinkTask:
         bad = scan.status is not None and any(map(is_bad, scan.status))
         if unit.lost or unit.bad.get(scan.index, False) != bad:
             self._find(unit, scan, bad)
+
+    def _hear_pushed(self, scan: Scan) -> None:
+        self._hear(scan)
+        overflows = getattr(self._driver, "overflows", 0)  # where a protocol has such a thing; per session
+        if overflows != self._overflows:
+            self._health.overflows += overflows - (self._overflows if overflows > self._overflows else 0)
+            self._overflows = overflows
 
     def _find(self, unit: _Unit, scan: Scan, bad: bool) -> None:
         if unit.lost:
@@ -172,9 +182,10 @@ class LinkTask:
     def _broken(self, error: DriverError) -> None:
         """The link is gone, and every device on it."""
         self._health.failures += 1
+        sentence = _sentence(error)
         for unit in self._units.values():
-            self._lose(unit, Status.BAD_NO_COMMUNICATION, str(error))
-        self._judge(str(error))
+            self._lose(unit, Status.BAD_NO_COMMUNICATION, sentence)
+        self._judge(sentence)
 
     def _judge(self, error: str = "") -> None:
         """The state of the link follows from those of its devices."""
@@ -194,3 +205,8 @@ class LinkTask:
     def _blank(self, device: Device, status: Status) -> Scan:
         now, count = self._clock.time_ns(), len(device.tags)
         return Scan(device, tuple(range(count)), (None,) * count, (status,) * count, now, now)
+
+
+def _sentence(error: DriverError) -> str:
+    text = str(error)
+    return text if len(text) <= ERROR_LENGTH else text[: ERROR_LENGTH - 1] + "…"

@@ -33,6 +33,7 @@ class LinkHealth:
     readings: int = 0
     silent: int = 0  # polls that a device did not answer
     overruns: int = 0  # slots missed because the one before took too long
+    overflows: int = 0  # values that came with a server's word that it had dropped some before them
 
 
 @dataclass(slots=True)

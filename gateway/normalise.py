@@ -16,6 +16,7 @@ from gateway.core.quality import GOOD, Status, is_bad, worst
 from gateway.core.text import render
 
 SHAPES = 256  # selections of tags that are remembered per device; with report by exception there may be 2^n
+TEXT_BYTES = 4096  # of a text, as UTF-8: a device may say megabytes, and every reading is stored and sent
 INT64 = range(-(2**63), 2**63)
 
 
@@ -205,11 +206,23 @@ def _converter(tag: Tag) -> Callable[[Value, int], Converted]:
         case Kind.BOOL:
             return lambda value, code: (value, code) if type(value) is bool else _mismatch(value)
         case Kind.TEXT:
-            return lambda value, code: (value, code) if type(value) is str else _mismatch(value)
+            return _text
 
 
 def _mismatch(value: Value) -> Converted:
     return None, Status.BAD_TYPE_MISMATCH
+
+
+def _text(value: Value, code: int) -> Converted:
+    """What is cut is uncertain; half a surrogate pair, which no UTF-8 can hold, becomes a question mark."""
+    if type(value) is not str:
+        return _mismatch(value)
+    if value.isascii() and len(value) <= TEXT_BYTES:
+        return value, code
+    raw = value[: TEXT_BYTES + 1].encode("utf-8", "replace")
+    if len(raw) > TEXT_BYTES:
+        raw, code = raw[:TEXT_BYTES], worst(code, Status.UNCERTAIN)
+    return raw.decode("utf-8", "ignore"), code
 
 
 def _float_converter(tag: Tag) -> Callable[[Value, int], Converted]:

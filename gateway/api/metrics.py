@@ -25,6 +25,7 @@ LINK_COUNTERS: Mapping[str, tuple[str, Callable[[LinkHealth], int]]] = {
     "readings": ("Readings that the devices gave", lambda link: link.readings),
     "silent_polls": ("Polls that a device did not answer", lambda link: link.silent),
     "overruns": ("Slots missed because the poll before took too long", lambda link: link.overruns),
+    "overflows": ("Values before which a server has dropped some, as it says itself", lambda link: link.overflows),
 }
 SINK_COUNTERS: Mapping[str, tuple[str, Callable[[SinkHealth], int]]] = {
     "connects": ("Successful connects", lambda sink: sink.connects),

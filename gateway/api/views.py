@@ -151,6 +151,7 @@ def _link(link: LinkHealth, where: str | None) -> dict[str, Any]:
         "readings": link.readings,
         "silent_polls": link.silent,
         "overruns": link.overruns,
+        "overflows": link.overflows,
     }
 
 

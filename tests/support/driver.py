@@ -23,6 +23,7 @@ class FakeDriver:
         self.reads: list[tuple[str, int]] = []  # (device, monotonic ns)
         self.connects: list[int] = []
         self.closed = 0
+        self.overflows = 0
         self.emit: Callable[[Scan], None] | None = None
         self._lost = asyncio.Event()
         self._clock = clock

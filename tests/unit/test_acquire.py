@@ -170,6 +170,38 @@ async def test_pushed_values_arrive_and_a_lost_session_is_reconnected() -> None:
         assert len(bench.driver.connects) == 2
 
 
+async def test_what_a_server_says_it_dropped_is_counted_across_sessions() -> None:
+    bench = Bench(METER)
+    bench.driver.pushed, bench.driver.polled = bench.driver.polled, ()
+    async with bench.running():
+        for count in (3, 3, 5, 0, 2):  # per session: a new one begins at 0
+            bench.driver.overflows = count
+            assert bench.driver.emit
+            bench.driver.emit(Scan(METER, (0,), (7.5,), None, 1, 1))
+    assert bench.health.overflows == 7
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600, -56 * 365 * 86_400])
+async def test_t1_a_clock_that_is_set_moves_no_poll(step_s: int) -> None:
+    bench = Bench(METER)
+    async with bench.running():
+        await bench.clock.advance(5)
+        bench.clock.wall_ns += step_s * 1_000_000_000
+        await bench.clock.advance(5)
+    times = bench.read_times(METER)
+    assert len(times) >= 10
+    assert {after - before for before, after in pairwise(times[1:])} == {1_000_000_000}
+    assert bench.health.overruns == 0
+
+
+async def test_a_device_that_says_megabytes_makes_no_megabytes_of_status() -> None:
+    bench = Bench(METER)
+    bench.driver.link_error = Unavailable("x" * 1_000_000)
+    async with bench.running():
+        await bench.clock.advance(1)
+    assert len(bench.health.error) == len(bench.states["meter"][1]) == 500
+
+
 async def test_some_bad_tags_make_a_device_degraded_until_they_are_good() -> None:
     bench = Bench(METER)
     async with bench.running():

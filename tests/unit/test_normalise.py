@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core.model import Kind, Scan, TimeSource, Value
 from gateway.core.quality import Status
+from gateway.core.text import parse
 from gateway.normalise import Normaliser
 from tests.support.devices import NOW_NS, device, scan, tag
 
@@ -199,3 +200,22 @@ def test_a_changed_device_goes_on_in_number_and_time() -> None:
     assert second
     assert (first.seq, second.seq) == (1, 2)
     assert second.time_ns > first.time_ns
+
+
+@pytest.mark.parametrize(
+    ("said", "kept", "status"),
+    [
+        ("x" * 5_000_000, "x" * 4096, Status.UNCERTAIN),
+        ("温" * 2_000, "温" * 1365, Status.UNCERTAIN),
+        ("温" * 1_000, "温" * 1_000, None),
+        ("\x00\n\x1b[31m", "\x00\n\x1b[31m", None),
+        ("half \ud83d", "half ?", None),
+    ],
+)
+def test_m14_texts_are_cut_to_4_kib_and_can_always_be_stored(said: str, kept: str, status: Status | None) -> None:
+    of = device(tag("message", Kind.TEXT))
+    batch = Normaliser(of, "boot")(scan(of, said))
+    assert batch
+    assert batch.values == (kept,)
+    assert batch.status == ((status,) if status else None)
+    assert parse(batch.text) == batch.values
