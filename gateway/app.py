@@ -76,7 +76,7 @@ class App:
         self.board = LiveBoard(settings.devices)
         journal = settings.journal
         self.journal: Journal = SqliteJournal(
-            journal.directory, self.clock, journal.max_bytes, history_s=journal.history_s
+            journal.directory, self.clock, journal.max_bytes, history_s=journal.history_s, when_full=journal.when_full
         )
         self._read_settings = read_settings or (lambda: load(settings.file))
         self._in_force = in_force or (lambda _: None)

@@ -37,7 +37,7 @@ SINK_COUNTERS: Mapping[str, tuple[str, Callable[[SinkHealth], int]]] = {
 CURSOR_COUNTERS: Mapping[str, tuple[str, Callable[[CursorStats], Count]]] = {
     "accepted": ("that the journal took for this sink", lambda cursor: cursor.accepted),
     "delivered": ("that the sink has acknowledged", lambda cursor: cursor.delivered),
-    "dropped": ("that were gone before this sink had them: the journal was full", lambda cursor: cursor.dropped),
+    "dropped": ("that were gone before this sink had them", lambda cursor: cursor.dropped),
     "dead": ("that the sink refused for good", lambda cursor: cursor.dead),
 }
 """Since the sink was first configured; accepted = delivered + pending + dropped + dead, also across restarts."""
@@ -170,7 +170,15 @@ class GatewayCollector(Collector):
             )
             for key, cursor in of_sinks:
                 pending.add_metric(key, getattr(cursor.pending, what))
-            yield from (*families, pending)
+            dropped = CounterMetricFamily(
+                f"pilot_gateway_sink_dropped_by_reason_{what}",
+                f"{what.capitalize()} that were gone before this sink had them: full, thinned, damaged",
+                labels=("sink", "type", "reason"),
+            )
+            for key, cursor in of_sinks:
+                for reason, size in cursor.dropped_by.items():
+                    dropped.add_metric((*key, str(reason)), getattr(size, what))
+            yield from (*families, pending, dropped)
 
     def _journal_families(self) -> Iterator[Metric]:
         stats = self._journal.stats()
@@ -182,6 +190,13 @@ class GatewayCollector(Collector):
             ("lost_readings", "Readings that the journal could not write", stats.lost_readings),
         ):
             yield CounterMetricFamily(prefix + name, text, value=count)
+        for what in ("records", "readings"):
+            lost = CounterMetricFamily(
+                f"{prefix}lost_by_reason_{what}", f"{what.capitalize()} that were not accepted", labels=("reason",)
+            )
+            for reason, size in stats.lost_by.items():
+                lost.add_metric((str(reason),), getattr(size, what))
+            yield lost
         yield CounterMetricFamily(prefix + "commits", "Group commits since the start", value=stats.commits)
         yield GaugeMetricFamily(prefix + "bytes", "What the journal takes on the disk", value=stats.bytes)
         yield GaugeMetricFamily(prefix + "max_bytes", "What the journal may take on the disk", value=stats.max_bytes)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.api.answers import age_s, milliseconds, plain
-from gateway.core.contracts import Board, Count, CursorStats, DeviceState, JournalStats
+from gateway.core.contracts import Board, Count, CursorStats, DeviceState, Gap, JournalStats
 from gateway.core.model import Device, Link, Tag
 from gateway.core.quality import quality
 from gateway.health import ClockHealth, ConfigHealth, Health, LinkHealth, SinkHealth, State
@@ -129,7 +129,7 @@ def status(
         "devices": {state.value: states.count(state) for state in State},
         "filtered_readings": health.filtered,
         "links": [_link(link, addresses.get(link.id)) for link in health.links.values()],
-        "sinks": [_sink(sink, stats.cursors.get(sink.name, NOTHING)) for sink in health.sinks.values()],
+        "sinks": [_sink(sink, stats.cursors.get(sink.name, NOTHING), stats.gaps) for sink in health.sinks.values()],
         "journal": _journal(stats, now_ns),
         "configuration": _configuration(health.config),
         "clock": _clock(health.clock),
@@ -155,7 +155,7 @@ def _link(link: LinkHealth, where: str | None) -> dict[str, Any]:
     }
 
 
-def _sink(sink: SinkHealth, cursor: CursorStats) -> dict[str, Any]:
+def _sink(sink: SinkHealth, cursor: CursorStats, gaps: Sequence[Gap]) -> dict[str, Any]:
     # counts since the sink was first configured: accepted = delivered + pending + dropped + dead
     counts = {name: getattr(cursor, name) for name in ("accepted", "delivered", "pending", "dropped", "dead")}
     return {
@@ -169,9 +169,28 @@ def _sink(sink: SinkHealth, cursor: CursorStats) -> dict[str, Any]:
         "writes": sink.writes,
         "records": {name: count.records for name, count in counts.items()},
         "readings": {name: count.readings for name, count in counts.items()},
+        "dropped_by": _by_reason(cursor.dropped_by),
+        "gaps": [_gap(gap) for gap in gaps if gap.cursor in (sink.name, "")],
         "delivered_since_start": {"records": sink.delivered_records, "readings": sink.delivered_readings},
         "last_delivery": milliseconds(sink.last_delivery_ns),
         "catching_up": sink.history,
+    }
+
+
+def _by_reason(counts: Mapping[str, Count]) -> dict[str, dict[str, int]]:
+    return {str(reason): {"records": size.records, "readings": size.readings} for reason, size in counts.items()}
+
+
+def _gap(gap: Gap) -> dict[str, Any]:
+    """What a sink never got; ``after`` and ``before`` are the times of the records around it."""
+    return {
+        "reason": gap.reason,
+        "first_record": gap.start.records,
+        "records": gap.size.records,
+        "readings": gap.size.readings,
+        "after": milliseconds(gap.after_ns or 0),
+        "before": milliseconds(gap.before_ns or 0),
+        "noticed": milliseconds(gap.noticed_ns),
     }
 
 
@@ -182,6 +201,7 @@ def _journal(stats: JournalStats, now_ns: int) -> dict[str, Any]:
         "accepted_readings": stats.accepted_readings,
         "lost_records": stats.lost_records,
         "lost_readings": stats.lost_readings,
+        "lost_by": _by_reason(stats.lost_by),
         "bytes": stats.bytes,
         "max_bytes": stats.max_bytes,
         "oldest": milliseconds(stats.oldest_time_ns or 0),

@@ -114,8 +114,22 @@ class CursorStats:
     accepted: Count
     delivered: Count
     pending: Count
-    dropped: Count  # gone before they were delivered: the journal was full, or they were damaged
+    dropped: Count  # gone before they were delivered
     dead: Count  # refused for good, kept as dead letters
+    dropped_by: Mapping[str, Count] = field(default_factory=dict)  # the same by reason: full, thinned, damaged
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Records that a cursor never got, or, where ``cursor`` is empty, that the journal did not accept."""
+
+    cursor: str
+    start: Count  # what lies before the first of them
+    size: Count
+    reason: str  # full · thinned (every second, fourth, … is left out) · damaged
+    after_ns: int | None = None  # time of the last record before them; None: not known
+    before_ns: int | None = None  # time of the first record behind them
+    noticed_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +148,8 @@ class JournalStats:
     error: str  # what is wrong with it, empty when nothing is
     cursors: Mapping[str, CursorStats] = field(default_factory=dict)
     commits: int = 0  # group commits since it was opened
+    lost_by: Mapping[str, Count] = field(default_factory=dict)  # by reason: full, memory, too large, closed
+    gaps: Sequence[Gap] = ()  # the newest ones, newest last
 
 
 class Journal(Protocol):

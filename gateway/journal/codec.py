@@ -14,6 +14,8 @@ A reader that does not know the type of a record can step over it. The body of a
 of its values (the authority: values are parsed from it) and, where they are not all the same, statuses and times.
 
 The blob is raw deflate: it has no checksum of its own, because the row has one (``checksum``).
+
+A hole is a record that was left out when the journal was thinned; its body is the number of its readings, u32.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import orjson
 
 from gateway.core.model import Batch, Column, Kind, Shape, Source, TimeSource
 from gateway.core.text import parse
+from gateway.journal.rows import Holes
 
 try:
     from isal import isal_zlib
@@ -57,7 +60,7 @@ else:
 
 
 VERSION = 1
-BATCH = 1  # record types; those of later versions (events, gaps) get the next numbers
+BATCH, HOLE = 1, 2  # record types; those of later versions (events, gaps) get the next numbers
 
 _TIME_SOURCES = tuple(TimeSource)
 _HAS_STATUS, _HAS_TIMES, _TIME_SOURCE_SHIFT = 1, 2, 4
@@ -91,6 +94,10 @@ class Sources:
             self._by_number[number] = source
             self._numbers.setdefault(source, number)
         self._next = max(self._next, number + 1)
+
+    def has(self, number: int) -> bool:
+        """Whether this source can be read."""
+        return number in self._by_number
 
     def save_all_again(self) -> None:
         """The disk has forgotten them."""
@@ -138,13 +145,15 @@ class Sources:
         self._keys[shape] = key
 
 
-def encode(batches: Sequence[Batch], sources: Sources) -> bytes:
+def encode(batches: Sequence[Batch], sources: Sources, holes: Holes | None = None) -> bytes:
     """One commit group as a blob. Sources it is the first to use are added to ``sources.unsaved``."""
     contexts: dict[tuple[str, str, str], int] = {}
     shapes: dict[Shape, int] = {}
     records: list[bytes] = []
     put = records.append
-    for batch in batches:
+    for i, batch in enumerate(batches):
+        if holes:
+            records += _encode_holes(holes.get(i, ()))
         context = contexts.setdefault((batch.boot, batch.run, batch.phase), len(contexts))
         shape = shapes.setdefault(batch.shape, len(shapes))
         flags = _TIME_SOURCES.index(batch.time_source) << _TIME_SOURCE_SHIFT
@@ -170,12 +179,23 @@ def encode(batches: Sequence[Batch], sources: Sources) -> bytes:
     for shape_object in shapes:
         number, index = sources.key(shape_object)
         head += _SHAPE.pack(number, len(shape_object.index)), index
-    head.append(_U32.pack(len(batches)))
+    if holes:
+        records += _encode_holes(holes.get(len(batches), ()))
+    head.append(_U32.pack(len(batches) + sum(map(len, (holes or {}).values()))))
     return _deflate(b"".join(head + records))
+
+
+def _encode_holes(sizes: Sequence[int]) -> list[bytes]:
+    return [_RECORD.pack(HOLE, _U32.size) + _U32.pack(readings) for readings in sizes]
 
 
 def decode(blob: bytes, sources: Sources) -> list[Batch]:
     """The batches of one commit group. Raises CodecError; check ``checksum`` first."""
+    return decode_thinned(blob, sources)[0]
+
+
+def decode_thinned(blob: bytes, sources: Sources) -> tuple[list[Batch], dict[int, list[int]]]:
+    """As ``decode``, and what was left out of the group."""
     try:
         return _decode(_inflate(blob), sources)
     except CodecError:
@@ -184,21 +204,24 @@ def decode(blob: bytes, sources: Sources) -> list[Batch]:
         raise CodecError(f"not a commit group: {error}") from error
 
 
-def _decode(raw: bytes, sources: Sources) -> list[Batch]:
+def _decode(raw: bytes, sources: Sources) -> tuple[list[Batch], dict[int, list[int]]]:
     if raw[0] != VERSION:
         raise CodecError(f"commit group of format {raw[0]}, this program knows {VERSION}")
     contexts, at = _decode_contexts(raw, 1)
     shapes, at = _decode_shapes(raw, at, sources)
     (count,) = _U32.unpack_from(raw, at)
     at += _U32.size
-    batches = []
+    batches: list[Batch] = []
+    holes: dict[int, list[int]] = {}
     for _ in range(count):
         kind, length = _RECORD.unpack_from(raw, at)
         at += _RECORD.size
         if kind == BATCH:
             batches.append(_decode_batch(raw, at, contexts, shapes))
+        elif kind == HOLE:
+            holes.setdefault(len(batches), []).extend(_U32.unpack_from(raw, at))
         at += length
-    return batches
+    return batches, holes
 
 
 def _decode_batch(raw: bytes, at: int, contexts: list[tuple[str, ...]], shapes: list[Shape]) -> Batch:

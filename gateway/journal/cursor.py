@@ -4,6 +4,8 @@ In: pieces of consecutive records, from memory or from the disk. Out: windows of
 
 Records go one way through a cursor: on the disk or in the tail → held (handed out by ``take``, not finished) →
 delivered or dead. What vanishes from the disk before it is held is dropped; what is held can no longer vanish.
+Holes are records that were left out when the journal was thinned: they are dropped as soon as the row they are in
+lies ahead of the cursor, and passed when what lies before them is finished.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from gateway.core.contracts import Count, CursorStats
+from gateway.core.contracts import Count, CursorStats, Gap
 from gateway.core.model import Batch
-from gateway.journal.rows import CursorState, Gap, Letter, Piece, size_of
+from gateway.journal.rows import NOTHING, CursorState, Letter, Piece, Reason, Thinned, size_of
 
 
 class Records(Protocol):
@@ -28,6 +30,14 @@ class Records(Protocol):
     @property
     def floor(self) -> Count:
         """What lies before the oldest record that is still there."""
+
+    @property
+    def damage(self) -> tuple[Count, Count]:
+        """What is missing from here to there was damaged."""
+
+    @property
+    def thinned(self) -> Thinned:
+        """What was left out of rows that are still there."""
 
     async def piece(self, record: int) -> Piece:
         """The first records that can be read from ``record`` on; an empty piece at the head where there are none."""
@@ -50,8 +60,12 @@ class JournalCursor:
         self._delivered = state.delivered
         self._dropped = state.dropped
         self._dead = state.dead
+        self._dropped_by = dict(state.dropped_by)
         self._held: deque[Batch] = deque()  # from _place on
         self._held_end = state.place
+        self._finished = 0  # batches, ever
+        self._holes: deque[tuple[int, Count]] = deque()  # number of the held batch, what is missing right before it
+        self._last_ns: int | None = None  # time of the last record that was finished
         self._taking = asyncio.Lock()
 
     @property
@@ -70,14 +84,21 @@ class JournalCursor:
 
     def stats(self) -> CursorStats:
         """What became of everything; conserved at every moment."""
-        gone = self._gone()
+        dropped_by = dict(self._dropped_by)
+        gone = NOTHING
+        for reason, size in (*self._missing(self._held_end), (Reason.THINNED, self._left_out())):
+            if size.records:
+                gone += size
+                dropped_by[reason] = dropped_by.get(reason, NOTHING) + size
         accepted = self._records.head - self._origin
         pending = self._records.head - self._place - gone
-        return CursorStats(accepted, self._delivered, pending, self._dropped + gone, self._dead)
+        return CursorStats(accepted, self._delivered, pending, self._dropped + gone, self._dead, dropped_by)
 
     def state(self) -> CursorState:
         """What the disk must know. Records that are gone behind the held ones are found again after a restart."""
-        return CursorState(self.name, self._place, self._origin, self._delivered, self._dropped, self._dead)
+        return CursorState(
+            self.name, self._place, self._origin, self._delivered, self._dropped, self._dead, dict(self._dropped_by)
+        )
 
     async def take(self, records: int, readings: int) -> Sequence[Batch]:
         """See core.contracts.Cursor."""
@@ -101,7 +122,7 @@ class JournalCursor:
         if not 0 <= count <= len(self._held):
             raise ValueError(f"{count} records cannot be finished: {len(self._held)} were taken")
         finished = [self._held[i] for i in range(count)]
-        places = {id(batch): self._place.records + i for i, batch in enumerate(finished)}
+        places = self._positions(finished)
         letters = []
         for batch, reason in dead:
             if (record := places.pop(id(batch), None)) is None:
@@ -111,9 +132,36 @@ class JournalCursor:
             self._held.popleft()
         size, refused = size_of(finished), size_of([letter.batch for letter in letters])
         self._place += size
+        self._finished += count
         self._delivered += size - refused
         self._dead += refused
+        if finished:
+            self._last_ns = finished[-1].time_ns
         self._records.moved(letters, ())
+        if self._holes:
+            self._pass_holes()
+
+    def _positions(self, finished: Sequence[Batch]) -> dict[int, int]:
+        """The position of each of the first held records, by its identity."""
+        if not self._holes:
+            return {id(batch): self._place.records + i for i, batch in enumerate(finished)}
+        holes = dict(self._holes)
+        positions, position = {}, self._place.records
+        for number, batch in enumerate(finished, self._finished):
+            position += holes.get(number, NOTHING).records
+            positions[id(batch)] = position
+            position += 1
+        return positions
+
+    def _pass_holes(self) -> None:
+        """Move on over what is missing between the finished records and right behind them."""
+        start, size = self._place, NOTHING
+        while self._holes and self._holes[0][0] <= self._finished:
+            size += self._holes.popleft()[1]
+        if size.records:
+            before_ns = self._held[0].time_ns if self._held else None
+            self._place += size
+            self._drop(Gap(self.name, start, size, Reason.THINNED, self._last_ns, before_ns))
 
     def _window(self, records: int, readings: int) -> tuple[list[Batch], bool]:
         """What of the held records fits, and whether a further one would not."""
@@ -127,25 +175,48 @@ class JournalCursor:
 
     def _hold(self, piece: Piece) -> None:
         if not self._held:
-            floor = self._records.floor
-            if self._place.records < floor.records <= piece.start.records:
-                self._drop_to(floor, "full")
+            before_ns = piece.batches[0].time_ns if piece.batches else None
+            if self._place.records < self._records.floor.records <= piece.start.records:
+                self._pass_gone(before_ns)
             if self._place.records < piece.start.records:
-                self._drop_to(piece.start, "damaged")
+                self._drop_ahead(piece.start - self._place, Reason.DAMAGED, before_ns)
+        held = self._finished + len(self._held)
+        for number, sizes in sorted(piece.holes.items()):
+            self._holes.append((held + number, Count(len(sizes), sum(sizes))))
         self._held.extend(piece.batches)
         self._held_end = piece.end
+        if self._holes:
+            self._pass_holes()
 
-    def _gone(self) -> Count:
-        """What lies between the held records and the oldest that is still there."""
+    def _missing(self, place: Count) -> list[tuple[Reason, Count]]:
+        """What is gone between ``place`` and the oldest record that is still there, in order."""
         floor = self._records.floor
-        return floor - self._held_end if floor.records > self._held_end.records else Count()
+        missing = []
+        for end, reason in zip((*self._records.damage, floor), (Reason.FULL, Reason.DAMAGED, Reason.FULL), strict=True):
+            end = min(end, floor, key=lambda count: count.records)
+            if end.records > place.records:
+                missing.append((reason, end - place))
+                place = end
+        return missing
 
-    def _pass_gone(self) -> None:
-        if not self._held and self._gone().records:
-            self._drop_to(self._records.floor, "full")
+    def _left_out(self) -> Count:
+        """The holes ahead: in what is held, and in the rows behind that."""
+        ahead = self._records.thinned.beyond(max(self._held_end.records, self._records.floor.records))
+        return sum((size for _, size in self._holes), ahead)
 
-    def _drop_to(self, place: Count, reason: str) -> None:
-        gap = Gap(self.name, self._place, place - self._place, reason)
+    def _pass_gone(self, before_ns: int | None = None) -> None:
+        if not self._held:
+            for reason, size in self._missing(self._held_end):
+                self._drop_ahead(size, reason, before_ns)
+
+    def _drop_ahead(self, size: Count, reason: Reason, before_ns: int | None) -> None:
+        """Pass what is missing where nothing is held."""
+        gap = Gap(self.name, self._place, size, reason, self._last_ns, before_ns)
+        self._place += size
+        self._held_end = self._place
+        self._drop(gap)
+
+    def _drop(self, gap: Gap) -> None:
         self._dropped += gap.size
-        self._place = self._held_end = place
+        self._dropped_by[gap.reason] = self._dropped_by.get(gap.reason, NOTHING) + gap.size
         self._records.moved((), (gap,))

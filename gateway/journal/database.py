@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.core.errors import JournalError
-from gateway.journal.schema import APPLICATION, FORMAT, LOCKING, SETTINGS, TABLES
+from gateway.journal.schema import APPLICATION, FORMAT, LOCKING, SETTINGS, TABLES, UPGRADES
 
 PAGE = 4096
 SET_ASIDE_KEPT = 2  # damaged journals; more would fill the disk
@@ -38,7 +38,7 @@ def _prepare(db: sqlite3.Connection, path: Path, wal_bytes: int) -> bool:
             f"the journal in {path.parent} was written by a newer version of this program (format {version}, "
             f"this one knows {FORMAT}): install that version again, or use another directory"
         )
-    if not new and (application != APPLICATION or version != FORMAT):
+    if not new and (application != APPLICATION or version not in (FORMAT, *UPGRADES)):
         error = sqlite3.DatabaseError(f"not a journal: application {application:#x}, format {version}")
         error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
         raise error
@@ -48,6 +48,9 @@ def _prepare(db: sqlite3.Connection, path: Path, wal_bytes: int) -> bool:
     db.execute(f"PRAGMA journal_size_limit = {wal_bytes}")
     if new:
         db.executescript(f"BEGIN;{TABLES}COMMIT;")
+    else:
+        for old in range(version, FORMAT):
+            db.executescript(f"BEGIN;{UPGRADES[old]}COMMIT;")
     return new
 
 

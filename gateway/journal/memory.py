@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from gateway.core.contracts import Count, JournalStats
+from gateway.core.contracts import Count, Gap, JournalStats
 from gateway.core.model import Batch
 from gateway.journal.cursor import JournalCursor
-from gateway.journal.rows import CursorState, Gap, Letter, Piece, size_of
+from gateway.journal.rows import NOTHING, CursorState, Letter, Piece, Thinned, size_of
 
 
 class MemoryJournal:
@@ -19,6 +19,8 @@ class MemoryJournal:
         self.gaps: list[Gap] = []
         self.head = Count()
         self.floor = Count()
+        self.damage = (NOTHING, NOTHING)
+        self.thinned = Thinned()
         self._batches: list[Batch] = []  # from the floor on
         self._max_records = max_records
         self._cursors: dict[str, JournalCursor] = {}

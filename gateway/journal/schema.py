@@ -1,7 +1,22 @@
 """The tables of the journal and its connection settings. Pure text."""
 
-FORMAT = 1  # user_version of the database; a journal of a later one is not touched
+FORMAT = 2  # user_version of the database; a journal of a later one is not touched
 APPLICATION = 0x5047_4A4C  # "PGJL", application_id
+
+_NEW_IN_2 = """
+CREATE TABLE dropped (               -- cursor.dropped by reason
+  cursor   TEXT NOT NULL,
+  reason   TEXT NOT NULL,
+  records  INTEGER NOT NULL,
+  readings INTEGER NOT NULL,
+  PRIMARY KEY (cursor, reason)
+) WITHOUT ROWID;
+CREATE TABLE thinned (               -- what was left out of which commit_group
+  first_record INTEGER PRIMARY KEY,
+  records      INTEGER NOT NULL,
+  readings     INTEGER NOT NULL
+);
+"""
 
 TABLES = f"""
 CREATE TABLE commit_group (          -- one row per group commit
@@ -36,9 +51,13 @@ CREATE TABLE gap (                   -- what a cursor never got
   first_record INTEGER NOT NULL,
   records      INTEGER NOT NULL,
   readings     INTEGER NOT NULL,
-  reason       TEXT NOT NULL,        -- full · damaged
-  noticed      INTEGER NOT NULL      -- ns UTC
+  reason       TEXT NOT NULL,        -- rows.Reason
+  noticed      INTEGER NOT NULL,     -- ns UTC
+  after_ns     INTEGER,              -- time of the last record before it, where that is known
+  before_ns    INTEGER,              -- time of the first record behind it
+  first_reading INTEGER NOT NULL DEFAULT 0
 );
+{_NEW_IN_2}
 CREATE TABLE dead_letter (           -- what a sink refused for good
   id       INTEGER PRIMARY KEY,
   cursor   TEXT NOT NULL,
@@ -50,12 +69,24 @@ CREATE TABLE dead_letter (           -- what a sink refused for good
   UNIQUE (cursor, record)
 );
 CREATE TABLE total (                 -- since the journal was made
-  name  TEXT PRIMARY KEY,            -- lost_records, lost_readings
+  name  TEXT PRIMARY KEY,            -- lost/<reason>/records, lost/<reason>/readings, damage/from/…, damage/to/…
   value INTEGER NOT NULL
 ) WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
+
+UPGRADES = {
+    1: f"""
+ALTER TABLE gap ADD COLUMN after_ns INTEGER;
+ALTER TABLE gap ADD COLUMN before_ns INTEGER;
+ALTER TABLE gap ADD COLUMN first_reading INTEGER NOT NULL DEFAULT 0;
+{_NEW_IN_2}
+UPDATE total SET name = replace(name, 'lost_', 'lost/earlier/');
+PRAGMA user_version = 2;
+"""  # noqa: S608
+}
+"""By format: what makes the next one of it."""
 
 LOCKING = "PRAGMA locking_mode = EXCLUSIVE"
 """One connection: no shared memory file, nobody else checkpoints. Must come before anything is read."""

@@ -26,11 +26,22 @@ from functools import partial
 from pathlib import Path
 
 from gateway.core.clock import Clock
-from gateway.core.contracts import Count, JournalStats
+from gateway.core.contracts import Count, Gap, JournalStats
 from gateway.core.errors import JournalError
 from gateway.core.model import Batch
 from gateway.journal.cursor import JournalCursor
-from gateway.journal.rows import CursorState, Gap, Letter, Piece, Standing, Work, size_of
+from gateway.journal.rows import (
+    NOTHING,
+    CursorState,
+    Letter,
+    Piece,
+    Reason,
+    Standing,
+    Thinned,
+    WhenFull,
+    Work,
+    size_of,
+)
 from gateway.journal.store import Store
 from gateway.journal.worker import Worker
 
@@ -55,12 +66,13 @@ class SqliteJournal:
         *,
         commit_interval_s: float = 0.1,
         history_s: float = 0.0,
+        when_full: WhenFull = WhenFull.DROP_OLDEST,
         ring_bytes: int = 32 << 20,
         tail_bytes: int = 16 << 20,
     ) -> None:
         self.head = Count()
         self.floor = Count()
-        self._store = Store(directory, clock, max_bytes=max_bytes, history_s=history_s)
+        self._store = Store(directory, clock, max_bytes=max_bytes, history_s=history_s, when_full=when_full)
         self._worker = Worker("journal")
         self._max_bytes = max_bytes
         self._linger_s = commit_interval_s / 10
@@ -83,9 +95,10 @@ class SqliteJournal:
         self._letters: list[Letter] = []
         self._gaps: list[Gap] = []
         self._moved = False  # something about cursors is not on the disk yet
-        self._lost = Count()
+        self._lost: dict[str, Count] = {}  # by reason
         self._losing = False
         self._error = ""  # why it cannot write
+        self._full = False  # and refuses what is new
         self._standing = Standing(Count(), Count(), None, 0)
         self._commits = 0
         self._bug: BaseException | None = None
@@ -101,7 +114,7 @@ class SqliteJournal:
             self._worker.stop()
             raise
         self.head, self.floor = self._standing.head, self._standing.floor
-        self._lost = self._store.lost
+        self._lost = dict(self._store.lost)
         self._cursors = {name: JournalCursor(self, state) for name, state in self._store.found.items()}
         self._loop = asyncio.get_running_loop()
 
@@ -109,10 +122,10 @@ class SqliteJournal:
         """See core.contracts.Journal."""
         self._appended += 1
         if self._loop is None:
-            self._lose(batch, "the journal is closed")
+            self._lose(batch, "closed", "the journal is closed")
             return
         if len(batch.text) > self._store.max_record:
-            self._lose(batch, f"a record of {len(batch.text)} bytes is too large for the journal")
+            self._lose(batch, "too large", f"a record of {len(batch.text)} bytes is too large for the journal")
             return
         self._waiting.append(batch)
         self._waiting_bytes += _weight(batch)
@@ -145,6 +158,8 @@ class SqliteJournal:
 
     def stats(self) -> JournalStats:
         """See core.contracts.Journal."""
+        lost = sum(self._lost.values(), NOTHING)
+        full = "it is full, and what is new is not accepted" if self._full else ""
         cursors = {name: cursor.stats() for name, cursor in self._cursors.items()}
         return JournalStats(
             accepted_records=self.head.records,
@@ -154,11 +169,13 @@ class SqliteJournal:
             oldest_time_ns=self._standing.oldest_ns,
             dropped_records={name: each.dropped.records for name, each in cursors.items()},
             dropped_readings={name: each.dropped.readings for name, each in cursors.items()},
-            lost_records=self._lost.records,
-            lost_readings=self._lost.readings,
-            error="; ".join(filter(None, (self._error, self._store.trouble))),
+            lost_records=lost.records,
+            lost_readings=lost.readings,
+            error="; ".join(filter(None, (self._error, full, self._store.trouble))),
             cursors=cursors,
             commits=self._commits,
+            lost_by=dict(self._lost),
+            gaps=self._standing.gaps,
         )
 
     async def close(self) -> None:
@@ -176,7 +193,7 @@ class SqliteJournal:
         self._group, self._waiting_bytes = (), 0
         self._waiting.clear()
         if left:
-            self._lost += size_of(left)
+            self._add_lost("closed", size_of(left))
             _log.error("%d records that were not accepted are lost", len(left))
         closing = self._worker.run(self._store.close)
         self._worker.stop()
@@ -209,7 +226,7 @@ class SqliteJournal:
         self._letters, self._gaps = [], []
         self._moved = False
         cursors = [cursor.state() for cursor in self._cursors.values()]
-        work = Work(self._group, cursors, letters, gaps, self._lost)
+        work = Work(self._group, cursors, letters, gaps, dict(self._lost))
         self._earliest = self._loop.time() + self._spacing_s
         self._writing = self._worker.run(partial(self._store.write, work))
         self._writing.add_done_callback(partial(self._written, work))
@@ -240,9 +257,15 @@ class SqliteJournal:
         self._announce()
 
     def _accepted(self, work: Work, standing: Standing) -> None:
-        if work.batches:
+        if standing.refused.records:
+            self._add_lost(Reason.FULL, standing.refused)
+            if not self._full:
+                _log.error("the journal is full: what is new is not accepted until there is room")
+        elif work.batches:
             self._tail.append(Piece(self.head, work.batches, standing.head))
             self._tail_size += sum(map(_weight, work.batches))
+        if work.batches:
+            self._full = bool(standing.refused.records)
         self._group = ()
         self._standing = standing
         self.head, self.floor = standing.head, standing.floor
@@ -288,13 +311,16 @@ class SqliteJournal:
         while self._waiting and self._waiting_bytes > self._ring_bytes:
             batch = self._waiting.popleft()
             self._waiting_bytes -= _weight(batch)
-            self._lose(batch, "memory for waiting batches is full")
+            self._lose(batch, "memory", "memory for waiting batches is full")
 
-    def _lose(self, batch: Batch, why: str) -> None:
+    def _lose(self, batch: Batch, reason: str, why: str) -> None:
         if not self._losing:
             self._losing = True
             _log.error("records are lost before the journal has accepted them: %s", why)
-        self._lost += size_of((batch,))
+        self._add_lost(reason, size_of((batch,)))
+
+    def _add_lost(self, reason: str, size: Count) -> None:
+        self._lost[reason] = self._lost.get(reason, NOTHING) + size
 
     def _first_unsettled(self) -> int:
         if self._group:
@@ -302,6 +328,16 @@ class SqliteJournal:
         return self._appended - len(self._waiting)
 
     # ------------------------------------------------------------------------------------------- for cursors
+
+    @property
+    def damage(self) -> tuple[Count, Count]:
+        """See cursor.Records."""
+        return self._standing.damage
+
+    @property
+    def thinned(self) -> Thinned:
+        """See cursor.Records."""
+        return self._standing.thinned
 
     async def piece(self, record: int) -> Piece:
         """From the tail where it is in there, else from the disk."""

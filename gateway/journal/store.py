@@ -8,42 +8,51 @@ Invariants
 - A row's columns are trusted when ``row_crc`` fits, its blob when ``blob_crc`` fits; nothing else is ever used.
 - Rows carry running counts, so what a row that cannot be read held is the difference of its readable neighbours.
 - The newest row is never removed, and the head never goes back: positions do not repeat.
-- Database, WAL, ballast and mark together stay within ``max_bytes``.
-- A row is removed when every cursor on the disk has passed it and ``history_s`` is over, or else, oldest first, when
-  there is no room.
+- Database, WAL, ballast, mark and the copies of the sources together stay within ``max_bytes``.
+- A row is removed when every cursor on the disk has passed it and ``history_s`` is over, or else, when there is no
+  room, as room.py decides.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.core.clock import Clock
-from gateway.core.contracts import Count
+from gateway.core.contracts import Count, Gap
 from gateway.core.errors import JournalError
-from gateway.core.model import Batch
+from gateway.core.model import Batch, Source
 from gateway.journal import codec, database, tables
+from gateway.journal.copies import SourceCopies
 from gateway.journal.files import Ballast, DirectoryLock, HighWaterMark
-from gateway.journal.rows import CursorState, Piece, Standing, Work, size_of
+from gateway.journal.room import Room
+from gateway.journal.rows import NOTHING, CursorState, Piece, Reason, Standing, Thinned, WhenFull, Work, size_of
 from gateway.journal.tables import Row
 
 _log = logging.getLogger("gateway.journal")
 
 MIN_BYTES = 1_000_000  # below this, ballast and WAL would leave nothing
-_MARGIN = 16 * database.PAGE  # sources, cursors, inner pages of the tree
 _TIDY_NS = 1_000_000_000  # how often rows that everybody has passed are removed, sizes measured, ballast taken
-_TIDY_ROWS = 200  # how many at once, so that a commit is never long
 
 
 class Store:
     """See above. ``open`` first; every method may raise JournalError, and works again when the disk does."""
 
-    def __init__(self, directory: Path, clock: Clock, *, max_bytes: int, history_s: float) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        clock: Clock,
+        *,
+        max_bytes: int,
+        history_s: float,
+        when_full: WhenFull = WhenFull.DROP_OLDEST,
+    ) -> None:
         if max_bytes < MIN_BYTES:
             raise ValueError(f"a journal needs at least {MIN_BYTES} bytes")
         self.head = Count()  # all that was ever accepted
-        self.lost = Count()
+        self.lost: dict[str, Count] = {}  # by reason, as it is on the disk
         self.trouble = ""  # damage that was found since the start; other threads may read it
         self.found: dict[str, CursorState] = {}  # the cursors that were on the disk at ``open``
         self._floor = Count()  # what lies before the oldest row
@@ -62,10 +71,14 @@ class Store:
         self._db: sqlite3.Connection | None = None
         self._sources = codec.Sources()
         self._letter_bytes = 0
-        self._room = 0  # bytes that may be added before the size is measured again
-        self._ceiling = 0  # bytes the database may not outgrow while the disk is full; 0: it is not
+        self._copies = SourceCopies(directory)
+        self._room = Room(max_bytes - self._ballast.size - self._wal_bytes, when_full, self._sources, self._copies)
+        self._thinned = Thinned()
+        self._damage = (NOTHING, NOTHING)  # what is missing from here to there was damaged
+        self._gaps: list[Gap] = []  # the newest ones
         self._tidied_ns = 0
         self._bytes = 0
+        self._refused = NOTHING  # of the last commit: what there was no room for
 
     # ------------------------------------------------------------------------------------------------ opening
 
@@ -78,6 +91,8 @@ class Store:
             raise JournalError(f"the journal cannot be kept in {self._directory}: {error.strerror}") from error
         try:
             mark = self._mark.open()
+            for number, source in self._copies.read().items():
+                self._sources.add(number, source)
             self._open_database()
             self._check_mark(mark)
             self._ballast.take()
@@ -116,7 +131,7 @@ class Store:
         self._db = db
         if new:  # whatever the disk knew before, it knows no more
             self._sources.save_all_again()
-            self._stored, self._letter_bytes, self._room = {}, 0, 0
+            self._stored, self._letter_bytes, self._room.left, self.lost = {}, 0, 0, {}
         return db
 
     def _load(self) -> None:
@@ -128,17 +143,26 @@ class Store:
                 tables.forget_cursors(db, [name])
             else:
                 self.found[name] = self._stored[name] = cursor
-        for number, source in tables.read_sources(db):
-            self._sources.add(number, source)
-            if source is None:
-                self._report("the description of a device was damaged; what waited of that device is lost")
-        self.lost = tables.read_lost(db)
+        self._load_sources(db)
+        totals = tables.read_totals(db)
+        self.lost = {name.removeprefix("lost/"): lost for name, lost in totals.items() if name.startswith("lost/")}
+        self._damage = totals.get("damage/from", NOTHING), totals.get("damage/to", NOTHING)
+        self._thinned = tables.read_thinned(db)
+        self._gaps = tables.read_gaps(db)
         self._letter_bytes = tables.letter_bytes(db)
         while (newest := tables.newest(db)) and not newest.sound:
             self._report("the newest records of the journal were damaged and are lost")
             db.execute("DELETE FROM commit_group WHERE first_record = ?", (newest.first_record,))
         self._raise_head(*([newest.end] if newest else []), *(cursor.place for cursor in self.found.values()))
         self._find_floor()
+
+    def _load_sources(self, db: sqlite3.Connection) -> None:
+        stored = dict(tables.read_sources(db))
+        for number, source in stored.items():
+            if source is None and not self._sources.has(number):
+                self._report("the description of a device was damaged; what waited of that device is lost")
+            self._sources.add(number, source)
+        self._sources.save_all_again()  # heals whichever copy is incomplete
 
     def _raise_head(self, *places: Count) -> None:
         self.head = max(self.head, *places, key=lambda place: place.records) if places else self.head
@@ -152,11 +176,15 @@ class Store:
 
     def _find_floor(self) -> None:
         """What is the oldest row that can be trusted?"""
+        before, damaged = self._floor, False
+        self._floor, self._oldest_ns = self.head, None
         for row in tables.rows_from(self._connection(), 0):
             if row.sound:
                 self._floor, self._oldest_ns = row.start, row.committed
-                return
-        self._floor, self._oldest_ns = self.head, None
+                break
+            damaged = True
+        if damaged:
+            self._damage = before, self._floor
 
     # ------------------------------------------------------------------------------------------------ writing
 
@@ -193,6 +221,7 @@ class Store:
             self._transaction(work)
 
     def _transaction(self, work: Work) -> None:
+        """Everything of it, or nothing. Batches for which there is no room are refused and counted as lost."""
         db = self._connection()
         # once encoded, every source that is used is known
         blob = codec.encode(work.batches, self._sources) if work.batches else b""
@@ -206,37 +235,55 @@ class Store:
 
         db.execute("BEGIN IMMEDIATE")
         if sources:
+            self._copy(sources)
             tables.write_sources(db, sources)
         if changed:
             tables.write_cursors(db, changed)
         if forgotten:
             tables.forget_cursors(db, forgotten)
         if letters:
-            tables.write_letters(db, work.letters, letters, now)
-            letter_bytes = tables.letter_bytes(db)
-            if letter_bytes > self._max_bytes // 8:
-                tables.remove_letters(db, letter_bytes - self._max_bytes // 8)
-                letter_bytes = tables.letter_bytes(db)
-        if work.gaps:
-            tables.write_gaps(db, work.gaps, now)
-        if work.lost != self.lost:
-            tables.write_lost(db, work.lost)
-        removed = need > self._room and self._make_room(need)
-        if work.batches:
-            tables.write_group(db, work.batches, self.head, now, blob)
+            letter_bytes = tables.write_letters(db, work.letters, letters, now, self._max_bytes // 8)
+        removed = need > self._room.left and self._room.make(db, need, self._passed(work.cursors))
+        batches, gaps, lost = work.batches, list(work.gaps), dict(work.lost)
+        refused = size_of(batches) if self._room.left < len(blob) else NOTHING
+        if refused.records:
+            gaps.append(Gap("", self.head, refused, Reason.FULL, batches[0].time_ns, batches[-1].time_ns))
+            lost[Reason.FULL] = lost.get(Reason.FULL, NOTHING) + refused
+            batches = ()
+        if gaps:
+            tables.write_gaps(db, gaps, now)
+        if lost != self.lost:
+            tables.write_totals(db, {f"lost/{reason}": count for reason, count in lost.items()})
+        if self._damage[1].records:
+            tables.write_totals(db, dict(zip(("damage/from", "damage/to"), self._damage, strict=True)))
+        if batches:
+            tables.write_group(db, batches, self.head, now, blob)
         db.execute("COMMIT")
 
         for number in sources:
             del self._sources.unsaved[number]
         self._stored = {cursor.name: cursor for cursor in work.cursors}
         self._letter_bytes = letter_bytes
-        self.lost = work.lost
-        if work.batches and self._oldest_ns is None:
+        self.lost, self._refused = lost, refused
+        if batches and self._oldest_ns is None:
             self._floor, self._oldest_ns = self.head, now
-        self.head += size_of(work.batches)
-        self._room -= need + 2 * database.PAGE
+        self.head += size_of(batches)
+        self._room.left -= need + 2 * database.PAGE
+        if gaps:
+            self._gaps = tables.read_gaps(db)
         if removed:
             self._find_floor()
+            self._thinned = tables.read_thinned(db)
+
+    def _copy(self, sources: Mapping[int, Source]) -> None:
+        try:
+            self._copies.add(sources)
+        except OSError as error:  # the table has them all the same; the next start tries again
+            self._report(f"the second copy of the sources cannot be written: {error.strerror}")
+
+    def _passed(self, cursors: Sequence[CursorState]) -> int:
+        """Every cursor is beyond this record."""
+        return min((cursor.place.records for cursor in cursors), default=self.head.records)
 
     # ------------------------------------------------------------------------------------------------ reading
 
@@ -260,83 +307,33 @@ class Store:
         for row in tables.rows_from(db, before.first_record if before else record):
             if row.sound and row.end.records <= record:
                 continue
-            batches = self._batches(row)
-            if batches is not None:
-                return Piece(row.start, batches, row.end).after(record)
+            found = self._batches(row)
+            if found is not None:
+                return Piece(row.start, found[0], row.end, found[1]).after(record)
             self._report("damaged records were found in the journal and left out")
         return Piece(self.head, (), self.head)
 
-    def _batches(self, row: Row) -> list[Batch] | None:
+    def _batches(self, row: Row) -> tuple[list[Batch], dict[int, list[int]]] | None:
         """What the row holds; None: damaged."""
-        if not row.sound:
-            return None
         try:
-            blob = tables.blob_of(self._connection(), row)
-        except sqlite3.DatabaseError as error:
-            if database.is_damage(error):
-                return None
-            raise
-        if tables.blob_crc(row, blob) != row.blob_crc:
-            return None
-        try:
-            batches = codec.decode(blob, self._sources)
+            return tables.batches_of(self._connection(), row, self._sources)
         except codec.CodecError as error:
             self._report(f"records of the journal cannot be decoded: {error}")
             return None
-        return batches if size_of(batches) == row.end - row.start else None
 
     # --------------------------------------------------------------------------------------------------- room
 
-    def _make_room(self, need: int) -> bool:
-        """See to it that ``need`` more bytes fit; whether the oldest rows had to go for that."""
-        self._room = self._budget() - self._used()
-        if self._room >= need:
-            return False
-        self._remove_oldest(need - self._room + self._max_bytes // 256)
-        self._room = self._budget() - self._used()
-        return True
-
-    def _budget(self) -> int:
-        most = self._max_bytes - self._ballast.size - self._wal_bytes
-        return (min(most, self._ceiling) if self._ceiling else most) - _MARGIN
-
-    def _used(self) -> int:
-        db = self._connection()
-        pages = db.execute("PRAGMA page_count").fetchone()[0] - db.execute("PRAGMA freelist_count").fetchone()[0]
-        return int(pages) * database.PAGE
-
-    def _remove_oldest(self, size: int) -> None:
-        """Remove rows from the oldest on until ``size`` bytes are free; cursors notice when they get there."""
-        freed, last = 0, None
-        for row in tables.rows_from(self._connection(), 0):
-            if freed >= size:
-                break
-            freed += row.blob_bytes + 100
-            last = row
-        if last:
-            self._remove_through(last)
-
-    def _remove_through(self, last: Row) -> None:
-        db = self._connection()
-        newest = tables.newest(db)
-        end = min(last.first_record, newest.first_record - 1 if newest else -1)
-        db.execute("DELETE FROM commit_group WHERE first_record <= ?", (end,))
-
     def _shrink(self, need: int) -> None:
         """The disk is full: let go of the ballast, empty the WAL, and live within the pages there are."""
-        if not self._ceiling:
-            _log.error("the disk is full: in the journal the oldest records make room for the newest")
+        if not self._room.ceiling:
+            _log.error("the disk is full: the journal lives on within the room it has")
         self._ballast.release()
         db = self._connection()
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        pages = db.execute("PRAGMA page_count").fetchone()[0]
-        self._ceiling = pages * database.PAGE
-        self._room = 0
-        free = self._ceiling - self._used()
-        if free < need + 2 * _MARGIN:
-            self._remove_oldest(need + 2 * _MARGIN - free)
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._find_floor()
+        self._room.shrink(db, need)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._find_floor()
+        self._thinned = tables.read_thinned(db)
 
     def _tidy(self) -> None:
         """Once a second: remove what everybody has passed, measure, take the ballast again."""
@@ -345,7 +342,9 @@ class Store:
             return
         self._tidied_ns = now
         try:
-            self._remove_passed()
+            oldest_kept_ns = self._clock.time_ns() - self._history_ns
+            if self._room.remove_passed(self._connection(), self._passed(tuple(self._stored.values())), oldest_kept_ns):
+                self._find_floor()
             self._measure()
         except sqlite3.DatabaseError as error:
             self._roll_back()
@@ -353,25 +352,12 @@ class Store:
                 self._replace_damaged(error)
             elif not database.is_full(error):  # what was written stays written, and the next write tells
                 self._disconnect()
-        if self._ballast.take() and self._ceiling:
-            self._ceiling = self._room = 0
+        if self._ballast.take() and self._room.ceiling:
+            self._room.ceiling = self._room.left = 0
             _log.info("the disk has room again for the journal")
 
-    def _remove_passed(self) -> None:
-        passed = min((cursor.place.records for cursor in self._stored.values()), default=self.head.records)
-        oldest_kept = self._clock.time_ns() - self._history_ns
-        last = None
-        for number, row in enumerate(tables.rows_from(self._connection(), 0)):
-            needed = row.end.records > passed or row.committed > oldest_kept
-            if number >= _TIDY_ROWS or row.first_record >= passed or (row.sound and needed):
-                break
-            last = row
-        if last:
-            self._remove_through(last)
-            self._find_floor()
-
     def _measure(self) -> None:
-        files = ("journal.db", "journal.db-wal", "ballast", "high-water", "lock")
+        files = ("journal.db", "journal.db-wal", "ballast", "high-water", "sources", "lock")
         self._bytes = sum(path.stat().st_size for path in map(self._directory.joinpath, files) if path.exists())
 
     # ------------------------------------------------------------------------------------------------ trouble
@@ -389,6 +375,8 @@ class Store:
         aside = database.set_aside(self._path, self._clock.time_ns())
         self._report(f"the journal was damaged ({why}) and set aside as {aside.name}; a new one was begun")
         self._raise_head(*(cursor.place for cursor in self.found.values()))
+        self._damage = self._floor, self.head
+        self._thinned = Thinned()
         self._connect()
         self._find_floor()
 
@@ -398,13 +386,14 @@ class Store:
             _log.error("%s", sentence, extra={"directory": str(self._directory)})
 
     def _standing(self) -> Standing:
-        return Standing(self.head, self._floor, self._oldest_ns, self._bytes)
+        place = self.head, self._floor, self._oldest_ns, self._bytes
+        return Standing(*place, self._thinned, self._damage, self._refused, tuple(self._gaps))
 
     def _connection(self) -> sqlite3.Connection:
         return self._db or self._connect()
 
     def _roll_back(self) -> None:
-        self._room = 0
+        self._room.left = 0
         if self._db is not None and self._db.in_transaction:
             try:
                 self._db.execute("ROLLBACK")

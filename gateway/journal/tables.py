@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import NamedTuple
 
-from gateway.core.contracts import Count
+from gateway.core.contracts import Count, Gap
 from gateway.core.model import Batch, Source
-from gateway.journal import codec
-from gateway.journal.rows import CursorState, Gap, Letter, size_of
+from gateway.journal import codec, database
+from gateway.journal.rows import NOTHING, CursorState, Letter, Thinned, size_of
 
 GAPS_KEPT = 10_000
+GAPS_SHOWN = 20
 
 _COLUMNS = "first_record, records, first_reading, readings, time_min, time_max, committed, blob_crc, row_crc"
 
@@ -75,13 +77,42 @@ def blob_crc(row: Row, blob: bytes) -> int:
     return codec.checksum(row[:1], blob)
 
 
+def batches_of(
+    db: sqlite3.Connection, row: Row, sources: codec.Sources
+) -> tuple[list[Batch], dict[int, list[int]]] | None:
+    """What the row holds, and what was left out of it; None: damaged. Raises CodecError where it makes no sense."""
+    if not row.sound:
+        return None
+    try:
+        blob = blob_of(db, row)
+    except sqlite3.DatabaseError as error:
+        if database.is_damage(error):
+            return None
+        raise
+    return understood(row, blob, sources)
+
+
+def understood(row: Row, blob: bytes, sources: codec.Sources) -> tuple[list[Batch], dict[int, list[int]]] | None:
+    """As ``batches_of``, from what was read."""
+    if blob_crc(row, blob) != row.blob_crc:
+        return None
+    batches, holes = codec.decode_thinned(blob, sources)
+    left_out = [readings for sizes in holes.values() for readings in sizes]
+    whole = size_of(batches) + Count(len(left_out), sum(left_out)) == row.end - row.start
+    return (batches, holes) if whole else None
+
+
 def write_group(db: sqlite3.Connection, batches: Sequence[Batch], head: Count, committed_ns: int, blob: bytes) -> None:
     """Append a row. A commit that failed may be on the disk all the same; then this is the same group again."""
-    size = size_of(batches)
     time_min = min(min(batch.times_ns or (batch.time_ns,)) for batch in batches)
     time_max = max(max(batch.times_ns or (batch.time_ns,)) for batch in batches)
-    position = head.records, size.records, head.readings, size.readings
-    columns = (*position, time_min, time_max, committed_ns, codec.checksum((head.records,), blob))
+    write_row(db, head, size_of(batches), (time_min, time_max, committed_ns), blob)
+
+
+def write_row(db: sqlite3.Connection, start: Count, size: Count, times: tuple[int, int, int], blob: bytes) -> None:
+    """Write a row; ``times`` are time_min, time_max and committed."""
+    position = start.records, size.records, start.readings, size.readings
+    columns = (*position, *times, codec.checksum((start.records,), blob))
     row = (*columns, codec.checksum(columns), blob)
     db.execute("INSERT OR REPLACE INTO commit_group VALUES (?,?,?,?,?,?,?,?,?,?)", row)
 
@@ -99,34 +130,51 @@ def read_sources(db: sqlite3.Connection) -> Iterator[tuple[int, Source | None]]:
         yield number, codec.decode_source(text) if codec.checksum((number,), text) == crc else None
 
 
-def write_cursors(db: sqlite3.Connection, cursors: Iterable[CursorState]) -> None:
+def write_cursors(db: sqlite3.Connection, cursors: Sequence[CursorState]) -> None:
     """Store the places of cursors."""
     rows = [(each.name, *each.numbers, codec.checksum(each.numbers, each.name.encode())) for each in cursors]
     db.executemany(f"INSERT OR REPLACE INTO cursor VALUES ({'?,' * 11}?)", rows)  # noqa: S608
+    dropped = [
+        (each.name, reason, size.records, size.readings) for each in cursors for reason, size in each.dropped_by.items()
+    ]
+    db.executemany("INSERT OR REPLACE INTO dropped VALUES (?,?,?,?)", dropped)
 
 
 def read_cursors(db: sqlite3.Connection) -> Iterator[tuple[str, CursorState | None]]:
     """Every cursor by name; None: damaged."""
+    dropped: dict[str, dict[str, Count]] = {}
+    for name, reason, records, readings in db.execute("SELECT * FROM dropped"):
+        dropped.setdefault(name, {})[reason] = Count(records, readings)
     for name, *numbers, crc in db.execute("SELECT * FROM cursor").fetchall():
         if codec.checksum(numbers, name.encode()) == crc:
-            yield name, CursorState(name, *(Count(*numbers[i : i + 2]) for i in range(0, 10, 2)))
+            place, origin, delivered, gone, dead = (Count(*numbers[i : i + 2]) for i in range(0, 10, 2))
+            yield name, CursorState(name, place, origin, delivered, gone, dead, dropped.get(name, {}))
         else:
             yield name, None
 
 
-def forget_cursors(db: sqlite3.Connection, names: Iterable[str]) -> None:
+def forget_cursors(db: sqlite3.Connection, names: Collection[str]) -> None:
     """Their sinks are no longer configured."""
-    db.executemany("DELETE FROM cursor WHERE name = ?", [(name,) for name in names])
+    for table in ("cursor WHERE name", "dropped WHERE cursor"):
+        db.executemany(f"DELETE FROM {table} = ?", [(name,) for name in names])  # noqa: S608
 
 
-def write_letters(db: sqlite3.Connection, letters: Sequence[Letter], blobs: Sequence[bytes], refused_ns: int) -> None:
-    """Store what sinks refused for good; each record once, also when it is refused again after a crash."""
+def write_letters(
+    db: sqlite3.Connection, letters: Sequence[Letter], blobs: Sequence[bytes], refused_ns: int, most_bytes: int
+) -> int:
+    """Store what sinks refused for good; each record once, also when it is refused again after a crash.
+
+    What all of them take then; beyond ``most_bytes`` the oldest go.
+    """
     rows = [
         (letter.cursor, letter.record, refused_ns, letter.reason, codec.checksum((letter.record,), blob), blob)
         for letter, blob in zip(letters, blobs, strict=True)
     ]
     columns = "cursor, record, refused, reason, blob_crc, blob"
     db.executemany(f"INSERT OR REPLACE INTO dead_letter ({columns}) VALUES (?,?,?,?,?,?)", rows)  # noqa: S608
+    if (size := letter_bytes(db)) > most_bytes:
+        remove_letters(db, size - most_bytes)
+    return letter_bytes(db)
 
 
 def letter_bytes(db: sqlite3.Connection) -> int:
@@ -148,24 +196,56 @@ def write_gaps(db: sqlite3.Connection, gaps: Iterable[Gap], noticed_ns: int) -> 
     """Store what cursors will never get; a gap that goes on where the last one ended makes that one longer."""
     for gap in gaps:
         grown = db.execute(
-            "UPDATE gap SET records = records + ?, readings = readings + ?"
-            " WHERE id = (SELECT max(id) FROM gap WHERE cursor = ?) AND reason = ? AND first_record + records = ?",
-            (gap.size.records, gap.size.readings, gap.cursor, gap.reason, gap.start.records),
+            "UPDATE gap SET records = records + ?, readings = readings + ?, before_ns = ?"
+            " WHERE id = (SELECT max(id) FROM gap WHERE cursor = ?) AND reason = ?"
+            " AND (reason = 'thinned' OR first_record + records * (cursor <> '') = ?)",
+            (*astuple(gap.size), gap.before_ns, gap.cursor, gap.reason, gap.start.records),
         ).rowcount
         if not grown:
-            values = gap.cursor, gap.start.records, gap.size.records, gap.size.readings, gap.reason, noticed_ns
-            columns = "cursor, first_record, records, readings, reason, noticed"
-            db.execute(f"INSERT INTO gap ({columns}) VALUES (?,?,?,?,?,?)", values)  # noqa: S608
+            values = *astuple(gap.start), *astuple(gap.size), gap.reason, noticed_ns, gap.after_ns, gap.before_ns
+            columns = "cursor, first_record, first_reading, records, readings, reason, noticed, after_ns, before_ns"
+            db.execute(f"INSERT INTO gap ({columns}) VALUES (?,?,?,?,?,?,?,?,?)", (gap.cursor, *values))  # noqa: S608
     db.execute("DELETE FROM gap WHERE id <= (SELECT max(id) FROM gap) - ?", (GAPS_KEPT,))
 
 
-def write_lost(db: sqlite3.Connection, lost: Count) -> None:
-    """Store what was never accepted, since the journal was made."""
-    rows = [("lost_records", lost.records), ("lost_readings", lost.readings)]
+def read_gaps(db: sqlite3.Connection, newest: int = GAPS_SHOWN) -> list[Gap]:
+    """The newest gaps, newest last."""
+    columns = "cursor, first_record, first_reading, records, readings, reason, after_ns, before_ns, noticed"
+    rows = db.execute(f"SELECT {columns} FROM gap ORDER BY id DESC LIMIT ?", (newest,)).fetchall()  # noqa: S608
+    return [Gap(row[0], Count(*row[1:3]), Count(*row[3:5]), *row[5:]) for row in reversed(rows)]
+
+
+def write_totals(db: sqlite3.Connection, totals: Mapping[str, Count]) -> None:
+    """Store counts by name, since the journal was made."""
+    rows = [
+        (f"{name}/{unit}", number)
+        for name, total in totals.items()
+        for unit, number in zip(("records", "readings"), astuple(total), strict=True)
+    ]
     db.executemany("INSERT OR REPLACE INTO total VALUES (?,?)", rows)
 
 
-def read_lost(db: sqlite3.Connection) -> Count:
-    """See ``write_lost``."""
-    totals = dict(db.execute("SELECT name, value FROM total").fetchall())
-    return Count(totals.get("lost_records", 0), totals.get("lost_readings", 0))
+def read_totals(db: sqlite3.Connection) -> dict[str, Count]:
+    """See ``write_totals``."""
+    totals: dict[str, Count] = {}
+    for path, value in db.execute("SELECT name, value FROM total"):
+        name, _, unit = path.rpartition("/")
+        totals[name] = totals.get(name, NOTHING) + (Count(value, 0) if unit == "records" else Count(0, value))
+    return totals
+
+
+def read_thinned(db: sqlite3.Connection) -> Thinned:
+    """What was left out of rows that are still there."""
+    rows = db.execute("SELECT first_record, records, readings FROM thinned")
+    return Thinned({first: Count(records, readings) for first, records, readings in rows})
+
+
+def write_thinned(db: sqlite3.Connection, first_record: int, left_out: Count) -> None:
+    """Store what was left out of a row."""
+    db.execute("INSERT OR REPLACE INTO thinned VALUES (?,?,?)", (first_record, *astuple(left_out)))
+
+
+def remove_rows(db: sqlite3.Connection, first: int, last: int) -> None:
+    """Remove the rows that begin between these records, both included."""
+    for table in ("commit_group", "thinned"):
+        db.execute(f"DELETE FROM {table} WHERE first_record BETWEEN ? AND ?", (first, last))  # noqa: S608

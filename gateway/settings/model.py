@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.core.model import Device, Link
 from gateway.core.options import Names, Options, Slug
+from gateway.journal.rows import WhenFull
 from gateway.sinks.options import InfluxDbOptions, MqttOptions
 
 SinkOptions: TypeAlias = MqttOptions | InfluxDbOptions
@@ -50,7 +51,12 @@ class JournalOptions(Options):
         description="folder of the journal, on a local disk; relative to this file",
     )
     max_size_mb: Annotated[int, Field(strict=True, ge=16, le=4_000_000)] = Field(
-        8192, description="most disk space it takes; when full, the oldest records go and are counted"
+        8192, description="most disk space it takes; what happens then, and is counted, says when_full"
+    )
+    when_full: WhenFull = Field(
+        WhenFull.DROP_OLDEST,
+        description="drop_oldest: the oldest records go; drop_newest: what is new is not taken; "
+        "thin: of the older ones every second record of each device goes, again and again",
     )
     history_s: Annotated[float, Field(strict=True, ge=0, le=366 * 86_400, allow_inf_nan=False)] = Field(
         86_400.0, description="how long records stay for local history after every sink has them"
