@@ -61,6 +61,10 @@ class Room:
         self.left = self._free(db)
         return True
 
+    def refuses(self, need: int) -> bool:
+        """Whether what is new has to be turned away. Else a disk that takes nothing tells so itself."""
+        return self._when_full is WhenFull.DROP_NEWEST and self.left < need
+
     def shrink(self, db: sqlite3.Connection, need: int) -> None:
         """The disk is full: live within the pages there are."""
         self.ceiling = _pages(db) * database.PAGE

@@ -245,7 +245,7 @@ class Store:
             letter_bytes = tables.write_letters(db, work.letters, letters, now, self._max_bytes // 8)
         removed = need > self._room.left and self._room.make(db, need, self._passed(work.cursors))
         batches, gaps, lost = work.batches, list(work.gaps), dict(work.lost)
-        refused = size_of(batches) if self._room.left < len(blob) else NOTHING
+        refused = size_of(batches) if self._room.refuses(len(blob)) else NOTHING
         if refused.records:
             gaps.append(Gap("", self.head, refused, Reason.FULL, batches[0].time_ns, batches[-1].time_ns))
             lost[Reason.FULL] = lost.get(Reason.FULL, NOTHING) + refused
