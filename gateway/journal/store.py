@@ -72,6 +72,7 @@ class Store:
         self._sources = codec.Sources()
         self._letter_bytes = 0
         self._copies = SourceCopies(directory)
+        self._uncopied: dict[int, Source] = {}
         self._room = Room(max_bytes - self._ballast.size - self._wal_bytes, when_full, self._sources, self._copies)
         self._thinned = Thinned()
         self._damage = (NOTHING, NOTHING)  # what is missing from here to there was damaged
@@ -276,10 +277,13 @@ class Store:
             self._thinned = tables.read_thinned(db)
 
     def _copy(self, sources: Mapping[int, Source]) -> None:
+        self._uncopied.update(sources)
         try:
-            self._copies.add(sources)
-        except OSError as error:  # the table has them all the same; the next start tries again
-            self._report(f"the second copy of the sources cannot be written: {error.strerror}")
+            self._copies.add(self._uncopied)
+        except OSError as error:  # the table has them all the same
+            _log.debug("the second copy of the sources has to wait: %s", error)
+        else:
+            self._uncopied.clear()
 
     def _passed(self, cursors: Sequence[CursorState]) -> int:
         """Every cursor is beyond this record."""
@@ -341,6 +345,7 @@ class Store:
         if now - self._tidied_ns < _TIDY_NS:
             return
         self._tidied_ns = now
+        self._copy({})
         try:
             oldest_kept_ns = self._clock.time_ns() - self._history_ns
             if self._room.remove_passed(self._connection(), self._passed(tuple(self._stored.values())), oldest_kept_ns):
