@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 DURATION ?=
 BENCH ?=
 PYTEST ?=
+PROVE ?=
 
 OPCUA_SERVER := tests/support/node_opcua
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -44,6 +45,10 @@ test: $(VENV)/dev.stamp system-packages node-packages ## check style, types and 
 	tests=0; $(BIN)/python -m pytest --cov --cov-report=term $(PYTEST) || tests=$$?; \
 	test $$checks = 0 || echo 'style, types or imports are wrong: see above the tests'; \
 	test $$checks = 0 && exit $$tests; exit 1
+
+.PHONY: prove
+prove: $(VENV)/dev.stamp system-packages ## prove the promises in figures, into PROOF.md (PROVE="--only power-cut" chooses)
+	$(BIN)/python -m tests.prove $(if $(PROVE),$(PROVE),--write PROOF.md)
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## check style, types and the direction of imports

@@ -19,6 +19,16 @@ def answer_values(number: int, count: int) -> tuple[float, ...]:
     return tuple(number + i / 64 for i in range(count))
 
 
+def as_float32(value: float) -> float:
+    """The float32 that a published decimal stands for.
+
+    >>> as_float32(129.01562)
+    129.015625
+    """
+    single: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    return single
+
+
 class CountingModbus:
     """Serves functions 3 and 4. ``answers[unit]`` is how often the unit has answered."""
 

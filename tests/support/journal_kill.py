@@ -142,8 +142,11 @@ def main() -> int:
     options = parser.parse_args()
     generator = random.Random(options.seed)
     result = Result()
-    for _ in range(options.cycles):
+    for number in range(options.cycles):
         cycle(options.directory, options.mode, generator, result)
+        if number % 10 == 9:
+            sys.stderr.write(f"cycle {number + 1} of {options.cycles}\n")
+            sys.stderr.flush()
         if options.mode != "sound" and result.lost + result.skipped:
             break  # the control has shown what it is for
     sys.stdout.write(json.dumps(asdict(result)) + "\n")

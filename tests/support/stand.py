@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 
 from tests.support.counting_modbus import CountingModbus, answer_values
 from tests.support.mosquitto import Mosquitto, Subscriber, mosquitto
-from tests.support.processes import Process, free_port, gateway_command, run_process
+from tests.support.processes import Process, free_port, run_process
 from tests.support.victoria_metrics import VictoriaMetrics, victoria_metrics
 from tests.support.waiting import until
 
@@ -36,8 +37,10 @@ class Stand:
     broker: Mosquitto
     database: VictoriaMetrics
     subscriber: Subscriber
+    client: httpx.AsyncClient
     api_port: int = field(default_factory=free_port)
     links: list[dict[str, Any]] = field(default_factory=list)
+    journal: dict[str, Any] = field(default_factory=lambda: {"max_size_mb": 64})
 
     def write_configuration(self) -> Path:
         """The files of a gateway that reads the stand."""
@@ -51,7 +54,7 @@ class Stand:
         gateway = {
             "gateway": "gw1",
             "site": "wuxi",
-            "journal": {"directory": str(self.folder / "journal"), "max_size_mb": 64},
+            "journal": {"directory": str(self.folder / "journal"), **self.journal},
             "sinks": {
                 "mqtt": {"host": "127.0.0.1", "port": self.broker.port},
                 "influxdb": {"url": self.database.url, "bucket": "pilot"},
@@ -62,14 +65,20 @@ class Stand:
         file.write_text(yaml.safe_dump(gateway))
         return file
 
-    def gateway(self) -> contextlib.AbstractAsyncContextManager[Process]:
-        """``pilot-gateway serve`` with that configuration, ready."""
-        return run_process(*gateway_command("serve", "--config", str(self.write_configuration())), ready="ready$")
+    def gateway(
+        self,
+        *,
+        module: str = "gateway",
+        env: Mapping[str, str] | None = None,
+        ready: str | None = "ready$",
+    ) -> contextlib.AbstractAsyncContextManager[Process]:
+        """``pilot-gateway serve`` with that configuration, ready; ``module`` is another program that takes the same."""
+        command = (sys.executable, "-m", module, "serve", "--config", str(self.write_configuration()))
+        return run_process(*command, ready=ready, env=env, name="pilot-gateway")
 
     async def status(self) -> dict[str, Any]:
         """What the API says of links, sinks and journal."""
-        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
-            answer = await client.get(f"http://127.0.0.1:{self.api_port}/api/v1/status")
+        answer = await self.client.get(f"http://127.0.0.1:{self.api_port}/api/v1/status")
         answer.raise_for_status()
         status: dict[str, Any] = answer.json()
         return status
@@ -79,6 +88,14 @@ class Stand:
         [found] = [each for each in (await self.status())["sinks"] if each["sink"] == sink]
         readings: dict[str, int] = found["readings"]
         return readings
+
+    async def conserved(self) -> None:
+        """Every sink accounts for every record and every reading that was accepted, exactly."""
+        for sink in (await self.status())["sinks"]:
+            for what in ("records", "readings"):
+                count = sink[what]
+                parts = count["delivered"] + count["pending"] + count["dropped"] + count["dead"]
+                assert count["accepted"] == parts, f"{what} of {sink['sink']} do not add up: {count}"
 
     async def pending(self, sink: str, enough: Callable[[int], bool], within_s: float = 60) -> None:
         """Return when so many accepted readings are not delivered."""
@@ -91,6 +108,7 @@ class Stand:
         await self.modbus.stop()
         for sink in ("mqtt", "influxdb"):
             await self.pending(sink, lambda readings: readings == 0)
+        await self.conserved()
 
     async def answered(self, count: int) -> None:
         """Return when every unit has answered so often more."""
@@ -145,4 +163,5 @@ async def stand(folder: Path) -> AsyncIterator[Stand]:
         broker = await stack.enter_async_context(mosquitto(folder))
         database = await stack.enter_async_context(victoria_metrics(folder))
         subscriber = await stack.enter_async_context(Subscriber(broker.port))
-        yield Stand(folder, modbus, broker, database, subscriber)
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=10, trust_env=False))
+        yield Stand(folder, modbus, broker, database, subscriber, client)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,13 @@ class VictoriaMetrics:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def freeze(self) -> None:
+        """Connections stay open, nothing answers."""
+        self.process.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send(signal.SIGCONT)
 
     async def export(self, match: str = '{__name__=~"reading_.*"}') -> list[Series]:
         """Everything that is stored and matches."""

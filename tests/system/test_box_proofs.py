@@ -1,0 +1,26 @@
+"""The box rows of the promise in their short version; ``make prove`` runs the full figures, see PROOF.md.
+
+Each proof brings a control, the same run with one thing broken, which has to fail.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.prove import PROOFS
+from tests.prove.proof import NotPossible, Progress
+
+pytestmark = pytest.mark.system
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", ["gateway-kill", "power-cut", "system-calls"])
+async def test_m1_m2_the_short_proof_holds_and_its_control_fails(name: str, tmp_path: Path) -> None:
+    try:
+        reached = await PROOFS[name].run(tmp_path, True, Progress(name))
+    except NotPossible as reason:
+        pytest.skip(str(reason))
+    assert reached.kept, reached.text
+    assert reached.control_failed, reached.control
