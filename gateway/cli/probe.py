@@ -24,6 +24,7 @@ from drivers.modbus.probe import NOT_PROBED, Answers, Judged, Point, Way, judge,
 from gateway.cli.process import run_loop
 from gateway.core.model import Device, Link, Tag
 from gateway.settings import load_line_file
+from gateway.settings.flow import flow
 from gateway.terminal import table_of, value_text
 
 SHOWN, DOUBTFUL = 12, 3  # rows of the table at most, and of those not plausible; the rest is only counted
@@ -146,9 +147,9 @@ def _task_of_tag(device: Device, said: Mapping[str, Any]) -> Task:
     kind = Type.UINT16 if address.type in NOT_PROBED and address.function in (3, 4) else address.type
     length = address.words if kind is Type.STRING else None
     way = Way(address.function, address.register, kind, address.byte_order, address.word_order, length)
-    expected = _expected(said["expect"]) or (
-        (tag.low, tag.high) if tag.low is not None and tag.high is not None else None
-    )
+    expected = _expected(said["expect"])
+    if not expected and tag.low is not None and tag.high is not None and not address.scale_at:
+        expected = tag.low, tag.high  # a factor that stands in another register is not known here
     return Task(options.address, point_of(way, True, expected, tag.scale, tag.offset), tag=_keys_of(tag))
 
 
@@ -271,23 +272,7 @@ def as_json(task: Task, judged: Sequence[Judged], answers: Answers) -> dict[str,
 def yaml_line(task: Task, way: Way) -> str:
     """The tag as it stands in a line file."""
     head = {"name": task.tag["name"], **keys(way, task.point.way)}
-    return f"- {_flow(head | {key: value for key, value in task.tag.items() if key != 'name'})}"
-
-
-def _flow(value: Any) -> str:
-    """YAML in one line; JSON's own texts and numbers are YAML too."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_flow(child)}" for key, child in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value) and value.lower() not in _WORDS:
-        return value
-    if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    return orjson.dumps(value).decode()
-
-
-_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+    return f"- {flow(head | {key: value for key, value in task.tag.items() if key != 'name'})}"
 
 
 def _show(task: Task, judged: Sequence[Judged], answers: Answers) -> None:

@@ -83,6 +83,11 @@ def load_line(
     return line
 
 
+def templates_beside(file: Path) -> Path:
+    """The folder of the templates that a line file takes where nobody says another."""
+    return _templates_above(file, _gateway_above(file))
+
+
 # ------------------------------------------------------------------------------------------------- gateway.yaml
 
 

@@ -174,7 +174,7 @@ async def test_the_command_finds_and_says_what_to_paste(tmp_path: Path) -> None:
     assert of_line.exit_code == 0, of_line.stderr
     assert (
         "- {name: volts, register: 3027, function: 3, type: float32, word_order: big, unit: V, range: [200, 250], "
-        'names: {zh: "电压"}}'
+        "names: {zh: 电压}}"
     ) in of_line.stdout
     assert missing.exit_code == 2
     assert "volts" in missing.stderr
