@@ -1,6 +1,6 @@
 """What a server said → Scans. Pure: no session, no socket.
 
-In: DataValues of a Read, or a whole PublishResult. Out: Scans with wire values of each tag's kind, the server's own
+In: the Columns of a Read or of a notification. Out: Scans with wire values of each tag's kind, the server's own
 StatusCodes and times. A value of another type than the tag's kind is BadTypeMismatch, never a silent cast (F22).
 
 =============  ===================================================================
@@ -17,17 +17,17 @@ A null variant and every array are BadTypeMismatch, NaN and ±Inf are BadSensorF
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from math import isfinite
-from struct import error as StructError  # noqa: N812
-from typing import Any, TypeVar
+from typing import Any
 
-from drivers.opcua.library import struct_from_binary, ua
+from drivers.opcua.library import ua
+from drivers.opcua.wire import Columns
 from gateway.core.errors import ProtocolError
 from gateway.core.model import Device, Kind, Scan, TimeSource, Value
-from gateway.core.quality import GOOD, Status
+from gateway.core.quality import Status
 from gateway.core.text import shortest_float32
 
 BAD = 0x8000_0000
@@ -36,13 +36,11 @@ OVERFLOW = 0x0000_0480  # InfoType DataValue with the overflow bit: the queue of
 SANE_PAST_NS = 30 * 86_400 * 10**9  # older source times than this are a clock that was reset
 SANE_FUTURE_NS = 5 * 60 * 10**9
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_US = 11_644_473_600 * 10**6  # 1970 in microseconds since 1601, where the time of OPC UA begins
 EXACT = 2**53  # up to here every integer is a double
 INT64 = range(-(2**63), 2**63)
 
 _MISMATCH = object()
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,75 +51,47 @@ class Slot:
     index: int  # position in device.tags
 
 
-def response(kind: type[T], data: object) -> T:
-    """The message in ``data``; raises ProtocolError where the bytes make no such message."""
-    try:
-        answer: T = struct_from_binary(kind, data)
-    except (ua.UaError, StructError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as e:
-        raise ProtocolError(f"an answer that is not OPC UA: {kind.__name__} cannot be decoded ({e})") from e
-    return answer
-
-
 # -------------------------------------------------------------------------------------------------------- scans
 
 
 def notification_scans(
-    devices: Sequence[Device], slots: Sequence[Slot], items: Iterable[Any], received_ns: int
+    devices: Sequence[Device], slots: Sequence[Slot], items: Columns, received_ns: int
 ) -> tuple[list[Scan], int]:
     """The Scans of one data-change notification, and how many values came with the overflow bit.
 
     One Scan per device; a tag that is in the notification n times makes n of them, in the order it was sampled.
-    ``items``: MonitoredItemNotifications, whose client handle is a position in ``slots``.
+    The client handles of ``items`` are positions in ``slots``.
     """
-    rounds: dict[tuple[int, int], tuple[list[int], list[Any]]] = {}  # (which time, device) → (index, data)
-    times_seen: dict[int, int] = {}
+    handles = items.handles
+    if handles and max(handles) >= len(slots):
+        raise ProtocolError(f"the server notifies item {max(handles)}, which nobody asked for")
     overflows = 0
-    for item in items:
-        handle = item.ClientHandle
-        if not 0 <= handle < len(slots):
-            raise ProtocolError(f"the server notifies item {handle}, which nobody asked for")
-        slot, data = slots[handle], item.Value
+    if any(items.status):
+        overflows = sum(code & OVERFLOW == OVERFLOW for code in items.status)
+    found = [slots[handle] for handle in handles]
+    device = found[0].device if found else 0
+    if len(set(handles)) == len(handles) and all(slot.device == device for slot in found):  # nearly always
+        if not found:
+            return [], 0
+        return [scan_of(devices[device], tuple([slot.index for slot in found]), items, received_ns)], overflows
+    rounds: dict[tuple[int, int], list[int]] = {}  # (which time, device) → positions
+    times_seen: dict[int, int] = {}
+    for position, (handle, slot) in enumerate(zip(handles, found, strict=True)):
         turn = times_seen.get(handle, 0)
         times_seen[handle] = turn + 1
-        columns = rounds.get((turn, slot.device))
-        if columns is None:
-            columns = rounds[turn, slot.device] = ([], [])
-        columns[0].append(slot.index)
-        columns[1].append(data)
-        if data.StatusCode is not None and data.StatusCode.value & OVERFLOW == OVERFLOW:
-            overflows += 1
+        rounds.setdefault((turn, slot.device), []).append(position)
     scans = [
-        scan_of(devices[device], tuple(index), data, received_ns)
-        for (_, device), (index, data) in sorted(rounds.items(), key=lambda entry: entry[0])
+        scan_of(devices[device], tuple([found[i].index for i in positions]), items.take(positions), received_ns)
+        for (_, device), positions in sorted(rounds.items(), key=lambda entry: entry[0])
     ]
     return scans, overflows
 
 
-def scan_of(device: Device, index: tuple[int, ...], data: Sequence[Any], received_ns: int) -> Scan:
+def scan_of(device: Device, index: tuple[int, ...], data: Columns, received_ns: int) -> Scan:
     """One Scan of the tags at ``index`` (n,) from their DataValues (n,)."""
     tags = device.tags
-    values: list[Value] = []
-    status: list[int] = []
-    floats: list[int] = []  # positions of float32 values
-    for position, item in enumerate(data):
-        code = GOOD if item.StatusCode is None else item.StatusCode.value
-        value: Any = None
-        if code < BAD:
-            kind, variant = tags[index[position]].kind, item.Value
-            convert = _CONVERT.get((kind, variant.VariantType))
-            value = _MISMATCH if convert is None or variant.is_array else convert(variant.Value)
-            if value is _MISMATCH:
-                value, code = None, Status.BAD_TYPE_MISMATCH
-            elif kind is Kind.FLOAT:
-                if not isfinite(value):
-                    value, code = None, Status.BAD_SENSOR_FAILURE
-                elif variant.VariantType is ua.VariantType.Float:
-                    floats.append(position)
-        values.append(value)
-        status.append(int(code))
-    if floats:
-        for position, short in zip(floats, shortest_float32([values[i] for i in floats]), strict=True):  # type: ignore[misc]
-            values[position] = short
+    kinds = [tags[i].kind for i in index]
+    values, status = _plain(kinds, data) or _each(kinds, data)
     times, source = _times(data, status, received_ns)
     time_ns = max(times, default=received_ns)
     return Scan(
@@ -134,6 +104,44 @@ def scan_of(device: Device, index: tuple[int, ...], data: Sequence[Any], receive
         times_ns=None if times.count(time_ns) == len(times) else tuple(times),
         time_source=source,
     )
+
+
+def _plain(kinds: Sequence[Kind], data: Columns) -> tuple[Sequence[Value], Sequence[int]] | None:
+    """The common case in a few calls: all good, of one kind and one type; None where it is not."""
+    if any(data.status) or len(set(kinds)) != 1 or len(set(data.types)) != 1:
+        return None
+    taken = kinds[0], data.types[0]
+    if taken in _AS_IT_IS or (taken == (Kind.FLOAT, DOUBLE) and isfinite(sum(data.values))):
+        return data.values, data.status
+    if taken == (Kind.FLOAT, FLOAT):
+        short = shortest_float32(data.values)
+        if None not in short:
+            return short, data.status
+    return None
+
+
+def _each(kinds: Sequence[Kind], data: Columns) -> tuple[Sequence[Value], Sequence[int]]:
+    values: list[Value] = []
+    status: list[int] = []
+    floats: list[int] = []  # positions of float32 values
+    for position, (kind, type_, raw, code) in enumerate(zip(kinds, data.types, data.values, data.status, strict=True)):
+        value: Any = None
+        if code < BAD:
+            convert = _CONVERT.get((kind, type_))
+            value = _MISMATCH if convert is None else convert(raw)
+            if value is _MISMATCH:
+                value, code = None, Status.BAD_TYPE_MISMATCH
+            elif kind is Kind.FLOAT:
+                if not isfinite(value):
+                    value, code = None, Status.BAD_SENSOR_FAILURE
+                elif type_ == FLOAT:
+                    floats.append(position)
+        values.append(value)
+        status.append(int(code))
+    if floats:
+        for position, short in zip(floats, shortest_float32([values[i] for i in floats]), strict=True):  # type: ignore[misc]
+            values[position] = short
+    return values, status
 
 
 def bad_scan(device: Device, failed: dict[int, int], time_ns: int) -> Scan:
@@ -177,56 +185,55 @@ def _guid(value: object) -> Any:
     return _MISMATCH if value is None else str(value)
 
 
-_INTEGERS = (
-    ua.VariantType.SByte,
-    ua.VariantType.Byte,
-    ua.VariantType.Int16,
-    ua.VariantType.UInt16,
-    ua.VariantType.Int32,
-    ua.VariantType.UInt32,
-    ua.VariantType.Int64,
-    ua.VariantType.UInt64,
+_INTEGERS = tuple(
+    getattr(ua.VariantType, name).value
+    for name in ("SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64")
 )
+BOOLEAN, FLOAT, DOUBLE = ua.VariantType.Boolean.value, ua.VariantType.Float.value, ua.VariantType.Double.value
 
-_CONVERT: dict[tuple[Kind, Any], Callable[[Any], Any]] = {
-    (Kind.FLOAT, ua.VariantType.Float): _float,
-    (Kind.FLOAT, ua.VariantType.Double): _float,
+_CONVERT: dict[tuple[Kind, int], Callable[[Any], Any]] = {
+    (Kind.FLOAT, FLOAT): _float,
+    (Kind.FLOAT, DOUBLE): _float,
     **{(Kind.FLOAT, kind): _exact_float for kind in _INTEGERS},
     **{(Kind.INT, kind): _int for kind in _INTEGERS},
-    (Kind.BOOL, ua.VariantType.Boolean): _same,
-    (Kind.TEXT, ua.VariantType.String): _string,
-    (Kind.TEXT, ua.VariantType.LocalizedText): _localized,
-    (Kind.TEXT, ua.VariantType.DateTime): _instant,
-    (Kind.TEXT, ua.VariantType.Guid): _guid,
+    (Kind.BOOL, BOOLEAN): _same,
+    (Kind.TEXT, ua.VariantType.String.value): _string,
+    (Kind.TEXT, ua.VariantType.LocalizedText.value): _localized,
+    (Kind.TEXT, ua.VariantType.DateTime.value): _instant,
+    (Kind.TEXT, ua.VariantType.Guid.value): _guid,
 }
 """What each kind of tag takes; anything else is BadTypeMismatch."""
+
+_AS_IT_IS = {(Kind.BOOL, BOOLEAN), *((Kind.INT, kind) for kind in _INTEGERS if kind != ua.VariantType.UInt64.value)}
+"""What needs no look at the values."""
 
 
 # -------------------------------------------------------------------------------------------------------- times
 
 
-def _times(data: Sequence[Any], status: Sequence[int], received_ns: int) -> tuple[list[int], TimeSource]:
+def _times(data: Columns, status: Sequence[int], received_ns: int) -> tuple[list[int], TimeSource]:
     """When each value was true (n,), and the least trustworthy of those who said so (of the values that are usable).
 
     The source's time where it is sane, else the server's, else ours: PLCs do wake up in the year 2000.
     """
-    oldest, newest = received_ns - SANE_PAST_NS, received_ns + SANE_FUTURE_NS
+    oldest, newest = _ticks(received_ns - SANE_PAST_NS), _ticks(received_ns + SANE_FUTURE_NS)
+    source, server = data.source, data.server
+    if source and oldest < min(source) and max(source) < newest and min(status) < BAD:
+        first = source[0]
+        if source.count(first) == len(source):
+            return [_ns(first)] * len(source), TimeSource.DEVICE
+        return [(stamp // 10 - EPOCH_US) * 1000 for stamp in source], TimeSource.DEVICE
+    earliest, latest = received_ns - SANE_PAST_NS, received_ns + SANE_FUTURE_NS
     times: list[int] = []
     said_by = [False, False, False]  # device, server, gateway
-    last: datetime | None = None
-    last_ns = 0
-    for item, code in zip(data, status, strict=True):
-        who = 0
-        for stamp in (item.SourceTimestamp, item.ServerTimestamp):
-            if stamp is not None:
-                if stamp != last:  # most values of a notification share one
-                    last, last_ns = stamp, _ns(stamp)
-                if oldest <= last_ns <= newest:
-                    times.append(last_ns)
-                    break
-            who += 1
+    for from_source, from_server, code in zip(source, server, status, strict=True):
+        if earliest <= (time_ns := _ns(from_source)) <= latest:
+            who = 0
+        elif earliest <= (time_ns := _ns(from_server)) <= latest:
+            who = 1
         else:
-            times.append(received_ns)
+            who, time_ns = 2, received_ns
+        times.append(time_ns)
         if code < BAD:
             said_by[who] = True
     if said_by[2] or not any(said_by):
@@ -234,6 +241,10 @@ def _times(data: Sequence[Any], status: Sequence[int], received_ns: int) -> tupl
     return times, TimeSource.SERVER if said_by[1] else TimeSource.DEVICE
 
 
-def _ns(stamp: datetime) -> int:
-    delta = stamp - EPOCH
-    return ((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) * 1000
+def _ns(ticks: int) -> int:
+    """Ticks of 100 ns since 1601 as ns since 1970, to the microsecond as asyncua has it."""
+    return (ticks // 10 - EPOCH_US) * 1000
+
+
+def _ticks(time_ns: int) -> int:
+    return (time_ns // 1000 + EPOCH_US) * 10

@@ -22,6 +22,7 @@ from drivers.opcua.options import Address, OpcUa
 from drivers.opcua.quiet import hush
 from drivers.opcua.session import Session, open_session, read_request
 from drivers.opcua.subscribe import TOO_MANY, Subscriptions, is_one_of, without
+from drivers.opcua.wire import NO_TIME, Columns
 from gateway.core.clock import Clock
 from gateway.core.errors import Unavailable
 from gateway.core.model import Group, Link, Scan, Tag, groups
@@ -139,7 +140,7 @@ class OpcUaDriver:
         data = await self._read_all(session, group)
         return scan_of(group.device, group.index, data, self._clock.time_ns())
 
-    async def _read_all(self, session: Session, group: Group) -> list[Any]:
+    async def _read_all(self, session: Session, group: Group) -> Columns:
         nodes = [self._nodes.get((group.device.path, i)) for i in group.index]
         while True:
             requests = self._requests.get(group)
@@ -148,7 +149,9 @@ class OpcUaDriver:
                 requests = [read_request(piece) for piece in plan.chunks(known, self._read_limit)]
                 self._requests[group] = requests
             try:
-                answers = iter([data for request in requests for data in await session.read(request)])
+                answers = Columns()
+                for request in requests:
+                    answers.extend(await session.read(request))
                 break
             except ServiceFault as e:
                 if not is_one_of(e.code, TOO_MANY) or self._read_limit == 1:
@@ -156,7 +159,11 @@ class OpcUaDriver:
                 self._read_limit = max(1, min(self._read_limit, len(group.index)) // 2)
                 self._requests.clear()
                 self._say_once(f"{e}: reading at most {self._read_limit} nodes per call from now on")
-        return [_UNKNOWN if node is None else next(answers) for node in nodes]
+        if len(answers) == len(nodes):
+            return answers
+        answered = iter(range(len(answers)))
+        answers.append(*_UNKNOWN)
+        return answers.take([len(answers) - 1 if node is None else next(answered) for node in nodes])
 
     async def listen(self, emit: Callable[[Scan], None]) -> None:
         """Emit every notification until the link is lost."""
@@ -172,7 +179,7 @@ class OpcUaDriver:
             log.warning("%s", sentence)
 
 
-_UNKNOWN = ua.DataValue(StatusCode=ua.StatusCode(int(Status.BAD_NODE_ID_UNKNOWN)))
+_UNKNOWN = (0, None, int(Status.BAD_NODE_ID_UNKNOWN), NO_TIME, NO_TIME)
 """The answer about a node of a namespace that the server does not have."""
 
 

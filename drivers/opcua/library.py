@@ -25,3 +25,33 @@ cert_gen: Any = asyncua.crypto.cert_gen
 SecurityPolicyBasic256Sha256: Any = asyncua.crypto.security_policies.SecurityPolicyBasic256Sha256
 InvalidSignature: Any = asyncua.crypto.uacrypto.InvalidSignature  # type: ignore[attr-defined]
 struct_from_binary: Any = asyncua.ua.ua_binary.struct_from_binary
+struct_to_binary: Any = asyncua.ua.ua_binary.struct_to_binary
+variant_from_binary: Any = asyncua.ua.ua_binary.variant_from_binary
+Buffer: Any = asyncua.ua.utils.Buffer  # type: ignore[attr-defined]
+
+
+class _Nothing:
+    """In place of asyncua's codec of the type Null, which has no bytes: an array of 2^31 of them fits into ten.
+
+    Elements of an array are decoded at one and the same place of a message, which is how they are noticed.
+    """
+
+    MOST = 10_000
+
+    def __init__(self) -> None:
+        self._place: tuple[Any, int] = (None, 0)
+        self._count = 0
+
+    def pack(self, data: object) -> bytes:
+        return b""
+
+    def unpack(self, data: Any) -> None:
+        message, position = self._place
+        if data is not message or data.cur_pos != position:
+            self._place, self._count = (data, data.cur_pos), 0
+        self._count += 1
+        if self._count > self.MOST:
+            raise ua.UaError("an array of nothing")
+
+
+asyncua.ua.ua_binary.Primitives.Null = _Nothing()  # type: ignore[assignment]

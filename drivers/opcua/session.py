@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from drivers.opcua import pki
-from drivers.opcua.decode import response
 from drivers.opcua.failures import Peer, translated
-from drivers.opcua.library import Client, SecurityPolicyBasic256Sha256, ua
+from drivers.opcua.library import Buffer, Client, SecurityPolicyBasic256Sha256, ua
 from drivers.opcua.options import OpcUa
+from drivers.opcua.wire import Columns, Published, published, read_results, response
 from gateway.core.errors import DriverError, ProtocolError, Refused, Unavailable
 
 log = logging.getLogger(__name__)
@@ -54,33 +54,30 @@ class Session:
 
     async def call(self, request: Any, kind: type[T]) -> T:
         """The answer to one request, within ``timeout_s``. Raises DriverError."""
-        try:
-            with translated(self.peer):
-                async with deadline(self.timeout_s):
-                    data = await self._protocol().send_request(request, self.timeout_s)
-                return self._checked(data, kind)
-        except Unavailable as e:
-            raise self._lost or e from e
+        return await self._exchange(request, lambda raw: self._checked(raw, kind), self.timeout_s)
 
-    async def publish(self, acknowledge: list[Any]) -> Any:
+    async def publish(self, acknowledge: list[Any]) -> Published:
         """The next PublishResponse of any subscription; waits as long as it takes: the caller watches over it."""
         request = ua.PublishRequest()
         request.Parameters.SubscriptionAcknowledgements = acknowledge
+        return await self._exchange(request, published, None)
+
+    async def read(self, request: Any) -> Columns:
+        """The DataValues that a ReadRequest asks for, one per node."""
+        asked = len(request.Parameters.NodesToRead)
+        columns = await self._exchange(request, read_results, self.timeout_s)
+        if len(columns) != asked:
+            raise ProtocolError(f"{self.peer}: asked for {asked} nodes, got {len(columns)}")
+        return columns
+
+    async def _exchange(self, request: Any, decode: Callable[[bytes], T], timeout_s: float | None) -> T:
         try:
             with translated(self.peer):
-                data = await self._protocol().send_request(request, 0)
-                return self._checked(data, ua.PublishResponse)
+                async with deadline(timeout_s):
+                    data = await self._protocol().send_request(request, timeout_s or 0)
+                return decode(bytes(data))
         except Unavailable as e:
             raise self._lost or e from e
-
-    async def read(self, request: Any) -> list[Any]:
-        """The DataValues that a ReadRequest asks for, one per node."""
-        answer: Any = await self.call(request, ua.ReadResponse)
-        if len(answer.Results) != len(request.Parameters.NodesToRead):
-            raise ProtocolError(
-                f"{self.peer}: asked for {len(request.Parameters.NodesToRead)} nodes, got {len(answer.Results)}"
-            )
-        return list(answer.Results)
 
     def _protocol(self) -> Any:
         if self._keeper.done() and not self._keeper.cancelled():
@@ -91,8 +88,8 @@ class Session:
         return protocol
 
     @staticmethod
-    def _checked(data: Any, kind: type[T]) -> T:
-        answer: Any = response(kind, data)
+    def _checked(raw: bytes, kind: type[T]) -> T:
+        answer: Any = response(kind, Buffer(raw))
         answer.ResponseHeader.ServiceResult.check()
         return answer  # type: ignore[no-any-return]
 
@@ -101,11 +98,10 @@ class Session:
     async def learn(self) -> None:
         """Read what this server is like: its namespaces and its limits."""
         told = await self.read(read_request((NAMESPACES, NODES_PER_READ, ITEMS_PER_CALL)))
-        namespaces = told[0].Value.Value
+        namespaces, *limits = told.values
         if not isinstance(namespaces, list):
             raise ProtocolError(f"{self.peer}: the server does not tell its namespaces")
         self.namespaces = tuple(map(str, namespaces))
-        limits = [item.Value.Value for item in told[1:]]
         self.nodes_per_read, self.items_per_call = (limit if isinstance(limit, int) else None for limit in limits)
 
     async def _keep(self) -> None:
@@ -172,8 +168,8 @@ async def open_session(link: str, options: OpcUa) -> Session:
 
 
 @asynccontextmanager
-async def deadline(seconds: float) -> AsyncIterator[None]:
-    """asyncio.timeout for calls into asyncua: raises TimeoutError after ``seconds``, whatever happens meanwhile.
+async def deadline(seconds: float | None) -> AsyncIterator[None]:
+    """asyncio.timeout for calls into asyncua: raises TimeoutError after ``seconds`` (None: never), whatever happens.
 
     asyncua waits through wait_for2, which answers a cancellation in the very moment of a result with a subclass of
     CancelledError. asyncio.timeout takes that for somebody else's cancellation, and the link task would end in silence.

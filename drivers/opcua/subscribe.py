@@ -21,6 +21,7 @@ from drivers.opcua.decode import Slot, bad_scan, notification_scans
 from drivers.opcua.failures import ServiceFault, of_status
 from drivers.opcua.library import ua
 from drivers.opcua.session import Session
+from drivers.opcua.wire import Published
 from gateway.core.clock import Clock
 from gateway.core.errors import DriverError, ProtocolError, Unavailable
 from gateway.core.model import Device, Group, Scan
@@ -186,31 +187,29 @@ class Subscriptions:
                 if is_one_of(e.code, _TIMED_OUT):
                     continue
                 raise
-            self._take(answer.Parameters, emit)
+            self._take(answer, emit)
 
-    def _take(self, result: Any, emit: Callable[[Scan], None]) -> None:
-        """One PublishResult: a notification, or a sign of life."""
+    def _take(self, answer: Published, emit: Callable[[Scan], None]) -> None:
+        """One PublishResponse: notifications, or a sign of life."""
         received_ns = self.clock.time_ns()
-        active = self._active.get(result.SubscriptionId)
+        active = self._active.get(answer.subscription)
         if active is None:
             return  # of a session before this one
         active.heard_s = asyncio.get_running_loop().time()
-        message = result.NotificationMessage
-        if not message.NotificationData:
+        if not answer.told:
             return
         self._acknowledge.append(
-            ua.SubscriptionAcknowledgement(SubscriptionId=result.SubscriptionId, SequenceNumber=message.SequenceNumber)
+            ua.SubscriptionAcknowledgement(SubscriptionId=answer.subscription, SequenceNumber=answer.sequence)
         )
-        self._check_sequence(active, message.SequenceNumber)
-        for data in message.NotificationData:
-            if isinstance(data, ua.DataChangeNotification):
-                scans, overflows = notification_scans(self.devices, self.slots, data.MonitoredItems, received_ns)
-                if overflows:
-                    self._count_overflows(overflows, active)
-                for scan in scans:
-                    emit(scan)
-            elif isinstance(data, ua.StatusChangeNotification):
-                raise of_status(self.session.peer, data.Status.value)
+        self._check_sequence(active, answer.sequence)
+        for data in answer.data:
+            scans, overflows = notification_scans(self.devices, self.slots, data, received_ns)
+            if overflows:
+                self._count_overflows(overflows, active)
+            for scan in scans:
+                emit(scan)
+        if answer.changed is not None:
+            raise of_status(self.session.peer, answer.changed)
 
     def _check_sequence(self, active: _Subscription, number: int) -> None:
         if active.sequence and number != active.sequence % 0xFFFF_FFFF + 1:

@@ -14,6 +14,7 @@ from drivers.opcua.failures import Peer, ServiceFault, of_status
 from drivers.opcua.library import ua
 from drivers.opcua.session import Session
 from drivers.opcua.subscribe import Subscriptions, without
+from drivers.opcua.wire import published_of
 from gateway.core.clock import SystemClock
 from gateway.core.errors import Unavailable
 from gateway.core.model import Device, Group, Kind, Scan, Tag
@@ -65,7 +66,7 @@ class Server:
         answer = self._answers.popleft()
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return published_of(answer)
 
 
 def notification(sequence: int, *items: tuple[int, int], status: int = 0) -> Any:
