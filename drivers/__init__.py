@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from drivers.modbus.options import ModbusTcp, ModbusTemplate
+from drivers.modbus.options import LINKS as MODBUS_LINKS
+from drivers.modbus.options import ModbusTemplate
 from drivers.opcua.options import OpcUa, OpcUaTemplate
 from gateway.core.clock import Clock
 from gateway.core.contracts import Driver, PlanRow, Simulator
@@ -49,7 +50,7 @@ class Protocol:
 PROTOCOLS = (
     Protocol(
         name="modbus",
-        links={"modbus-tcp": ModbusTcp},
+        links=MODBUS_LINKS,
         template=ModbusTemplate,
         driver="drivers.modbus.driver:ModbusDriver",
         simulator="drivers.modbus.simulator:ModbusSimulator",

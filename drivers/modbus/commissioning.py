@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from drivers.modbus.exchange import Exchange, Lost, Nonsense, Refusal, Silent, connect_hint
-from drivers.modbus.options import ModbusTcp
+from drivers.modbus.bus import exchange_of
+from drivers.modbus.frames import Lost, Nonsense, Refusal, Silent
+from drivers.modbus.options import ModbusLink
 from drivers.modbus.plan import BITS, END
 from drivers.modbus.probe import Point, Span, neighbours, spans
 from gateway.core.errors import NoAnswer, ProtocolError, Unavailable
@@ -23,13 +24,13 @@ SLOWEST_S = 8.0  # a scan waits no longer than that for one unit, however late o
 class Conversation:
     """One open connection, one question at a time."""
 
-    def __init__(self, link: ModbusTcp) -> None:
+    def __init__(self, link: ModbusLink) -> None:
         self._link = link
-        self._exchange = _exchange(link)
+        self._exchange = exchange_of(link)
 
     @property
     def where(self) -> str:
-        return f"{self._link.host}:{self._link.port}"
+        return self._exchange.where
 
     @property
     def timeout_s(self) -> float:
@@ -40,11 +41,11 @@ class Conversation:
         self.close()
         if timeout_s:
             self._link = self._link.model_copy(update={"timeout_s": timeout_s})
-        self._exchange = _exchange(self._link)
+        self._exchange = exchange_of(self._link)
         try:
             await self._exchange.open()
         except OSError as error:
-            raise Unavailable(connect_hint(error, self.where)) from error
+            raise self._exchange.failure(error) from error
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -67,12 +68,8 @@ class Conversation:
             raise Unavailable(f"the connection to {self.where} is lost: {error}") from error
 
 
-def _exchange(link: ModbusTcp) -> Exchange:
-    return Exchange(link.host, link.port, link.timeout_s)
-
-
 @asynccontextmanager
-async def conversation(link: ModbusTcp) -> AsyncIterator[Conversation]:
+async def conversation(link: ModbusLink) -> AsyncIterator[Conversation]:
     """An open conversation. Raises Unavailable."""
     talk = Conversation(link)
     try:

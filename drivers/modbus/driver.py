@@ -15,13 +15,15 @@ together:
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from drivers.modbus.bus import exchange_of
 from drivers.modbus.decode import Decoder
-from drivers.modbus.exchange import Exchange, Lost, Nonsense, Refusal, Silent, connect_hint
+from drivers.modbus.frames import Lost, Nonsense, Refusal, Silent
 from drivers.modbus.isolate import Isolation, Memory, News, Outcome, Refused, Silence
-from drivers.modbus.options import ModbusDevice, ModbusTcp
+from drivers.modbus.options import ModbusDevice, ModbusLink, ModbusRtu, ModbusUdp
 from drivers.modbus.plan import Block, addresses_of, limits_of
 from gateway.core.clock import Clock
 from gateway.core.errors import NoAnswer, ProtocolError, Unavailable
@@ -54,22 +56,25 @@ class _Poll:
 
 
 class ModbusDriver:
-    """The Driver of a Modbus TCP link."""
+    """The Driver of a Modbus link, whatever its wire."""
 
     def __init__(self, link: Link, clock: Clock) -> None:
-        if not isinstance(link.options, ModbusTcp):
-            raise TypeError(f"{link.id} is no Modbus TCP link")
+        if not isinstance(link.options, ModbusLink):
+            raise TypeError(f"{link.id} is no Modbus link")
         self._clock = clock
         self._timeout_s = link.options.timeout_s
-        self._where = f"{link.options.host}:{link.options.port}"
-        self._exchange = Exchange(link.options.host, link.options.port, link.options.timeout_s)
+        self._exchange = exchange_of(link.options)
+        self._where = self._exchange.where
+        self._knocks = isinstance(link.options, ModbusUdp)
         self._polls: dict[Group, _Poll] = {}
         for device in link.devices:
             memory = Memory()
             for group in groups(device) if device.enabled else ():
                 self._polls[group] = _poll(group, memory, round(link.options.retry_s * 1e9))
         self._silent = 0  # requests in a row that nobody answered
-        self._patience = max(PATIENCE, len(link.devices) + 1)
+        # opening a serial port anew mends nothing: it is the bus that is silent
+        serial = isinstance(link.options, ModbusRtu)
+        self._patience = sys.maxsize if serial else max(PATIENCE, len(link.devices) + 1)
 
     @property
     def polled(self) -> tuple[Group, ...]:
@@ -86,10 +91,18 @@ class ModbusDriver:
         try:
             await self._exchange.open()
         except OSError as error:
-            raise Unavailable(connect_hint(error, self._where)) from error
+            raise self._exchange.failure(error) from error
         except UnicodeError as error:  # of a host name that no name server could hold
             raise Unavailable(f"{self._where} is no host name") from error
         self._silent = 0
+        if self._knocks:
+            await self._knock()
+
+    async def _knock(self) -> None:
+        """Datagrams have no connection: whether anybody listens there shows only when he is asked."""
+        for group, poll in self._polls.items():
+            await self._ask(group.device, poll.unit, poll.blocks[0])
+            return
 
     async def read(self, group: Group) -> Scan:
         """Ask for every block of the group, one after the other.

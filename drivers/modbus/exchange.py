@@ -1,220 +1,155 @@
-"""One question, one answer: the only file of this driver that touches the network.
+"""One question, one answer, over whatever wire.
 
 In: unit, function, first address, count. Out: the bytes of data of exactly that answer, or why there is none.
+``frames.py`` knows the bytes, ``wires.py`` makes the connection; here is the waiting: one question at a time, each with
+a deadline, and the pauses that some devices need.
 
-pymodbus makes and keeps the connection. Its own reading of answers is replaced by :class:`StrictFramer` through the
-framer it asks for every piece of the stream, for two reasons that were measured: it hands out answers of a wrong
-function or length as success and takes transaction id 0 for any, and it unpacks registers one by one (60-80 µs a
-request against about 20 here). ``tests/unit/modbus/test_exchange.py`` fails if a new pymodbus no longer works this way.
+asyncio is used directly. pymodbus, which was under this before, hands out answers of a wrong function or length as
+success, takes a late RTU answer for the next one, and needs 60-80 µs a request where this needs about 20.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import re
-import socket
-import struct
-from typing import Any
 
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.framer import FramerSocket
-from pymodbus.pdu import DecodePDU, ModbusPDU
+from drivers.modbus.frames import ExchangeError, Framing, Lost, Nonsense, Refusal, Silent
+from drivers.modbus.wires import Line, Wire, connect_hint, open_error
+from gateway.core.errors import Unavailable
 
-HEADER = struct.Struct(">HHH")  # transaction, protocol (0), length of what follows
-REQUEST = struct.Struct(">HHHBBHH")
-SHORTEST, LONGEST = 3, 254  # unit, function and one byte at least; 253 bytes of PDU and the unit at most
-CHUNK = 1 << 20  # more than asyncio hands over at once, so that pymodbus never drops bytes unseen
+__all__ = ["Exchange", "ExchangeError", "Lost", "Nonsense", "Pauses", "Refusal", "Silent", "connect_hint"]
 
 
-class ExchangeError(Exception):
-    """No usable answer; the text says what came instead."""
+class Pauses:
+    """The quiet times of a link, in seconds."""
 
-
-class Silent(ExchangeError):
-    """Nothing that belongs to this request came within the timeout; the connection is in order."""
-
-
-class Lost(ExchangeError):
-    """The connection is gone, or there never was one."""
-
-
-class Nonsense(ExchangeError):
-    """The answer contradicts the request or is no Modbus: the connection cannot be trusted any more."""
-
-
-class Refusal(ExchangeError):
-    """The device answered with an exception code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"exception {code}")
-        self.code = code
+    def __init__(self, connect_s: float = 0.0, between_s: float = 0.0, turnaround_s: float = 0.0) -> None:
+        self.connect_s = connect_s
+        self.between_s = between_s
+        self.turnaround_s = max(turnaround_s, between_s)
 
 
 class Exchange:
-    """A Modbus TCP connection for one request at a time."""
+    """A connection for one request at a time."""
 
-    def __init__(self, host: str, port: int, timeout_s: float) -> None:
-        self._host = host
-        self._port = port
+    def __init__(self, wire: Wire, framing: Framing, timeout_s: float, pauses: Pauses | None = None) -> None:
+        self._wire = wire
+        self._framing = framing
         self._timeout_s = timeout_s
-        self._client: AsyncModbusTcpClient | None = None
-        self._framer = StrictFramer(DecodePDU(False))
-        self._transaction = 0
+        self._pauses = pauses or Pauses()
+        self._calm = not (self._pauses.between_s or self._pauses.turnaround_s)
+        self._line: Line | None = None
+        self._session: _Session | None = None
+        self._answer: asyncio.Future[bytes] | None = None
+        self._spoke_at = 0.0  # loop time at which somebody last said something
+        self._last_unit = -1
 
     async def open(self) -> None:
         """Connect anew. Raises OSError or TimeoutError as the system says it."""
         self.close()
-        client = AsyncModbusTcpClient(
-            self._host,
-            port=self._port,
-            timeout=self._timeout_s,
-            retries=0,
-            reconnect_delay=0,
-            trace_connect=self._on_connection,
-        )
-        self._framer = StrictFramer(DecodePDU(False))
-        client.ctx.framer = self._framer
-        client.ctx.max_buffer_size = CHUNK
-        # not client.connect(): it would answer False and keep the reason to itself
+        self._framing.reset()
+        session = _Session(self)
         async with asyncio.timeout(self._timeout_s):
-            await client.ctx.call_create()
-        self._client = client
-        self._give_up_dead_peers(client)
-
-    def _give_up_dead_peers(self, client: AsyncModbusTcpClient) -> None:
-        """Let the system drop a connection whose other end does not even acknowledge.
-
-        Without it TCP goes on for a quarter of an hour, and tries so rarely in the end that a device is back long
-        before its connection.
-        """
-        wire: Any = client.ctx.transport.get_extra_info("socket")
-        if wire is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(3000 * self._timeout_s))
-
-    def _on_connection(self, connected: bool) -> None:
-        if not connected:
-            self._framer.fail(Lost("the connection was closed by the other side"))
+            line = await self._wire.open(session)
+        if session.ended:
+            line.close()
+            raise ConnectionResetError("the connection was closed at once")
+        self._session, self._line = session, line
+        if self._pauses.connect_s:
+            await asyncio.sleep(self._pauses.connect_s)
 
     async def ask(self, unit: int, function: int, start: int, count: int, size: int) -> bytes:
         """The ``size`` bytes of data of the answer. Raises an ExchangeError."""
-        client = self._client
-        if client is None or client.ctx.transport is None:
+        if not self._calm:
+            await self._pause(unit)
+        if self._line is None:
             raise Lost("there is no connection")
-        if client.ctx.recv_buffer:
-            raise Nonsense("half an answer to an earlier request")
-        self._transaction = self._transaction % 0xFFFF + 1
+        request = self._framing.ask(unit, function, start, count, size)
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bytes] = loop.create_future()
-        self._framer.expect(answer, self._transaction, unit, function, size)
+        self._answer = loop.create_future()
         timer = loop.call_later(self._timeout_s, self._on_timeout)
         try:
-            # not ctx.send(): it would throw away the first half of a late answer, and take the rest for a new one
-            client.ctx.transport.write(  # type: ignore[attr-defined]
-                REQUEST.pack(self._transaction, 0, 6, unit, function, start, count)
-            )
-            return await answer
+            self._line.send(request)
+            return await self._answer
         finally:
             timer.cancel()
-            self._framer.forget()
+            self._answer = None
+            self._framing.forget()
+            self._last_unit = unit
 
-    def _on_timeout(self) -> None:
-        """What was heard meanwhile decides how bad the silence is."""
-        client = self._client
-        if client is not None and client.ctx.recv_buffer:
-            self._framer.fail(Nonsense("the answer stopped in the middle"))
-        else:
-            self._framer.fail(Silent(self._framer.stray))
+    async def _pause(self, unit: int, least_s: float = 0.0) -> None:
+        """Wait until the wire has been quiet for long enough; raises Silent where it never is."""
+        loop = asyncio.get_running_loop()
+        quiet_s = self._pauses.between_s if unit == self._last_unit else self._pauses.turnaround_s
+        quiet_s = max(quiet_s, least_s)
+        deadline = loop.time() + quiet_s + self._timeout_s
+        while (left := self._spoke_at + quiet_s - loop.time()) > 0:
+            if loop.time() > deadline:
+                raise Silent("bytes without end: somebody on the bus does not stop talking")
+            await asyncio.sleep(left)
 
-    def close(self) -> None:
-        """Let go of the connection at once; what was still to be sent is dropped."""
-        client, self._client = self._client, None
-        if client is None:
+    def hear(self, data: bytes) -> None:
+        """Something came over the wire."""
+        if not self._calm:
+            self._spoke_at = asyncio.get_running_loop().time()
+        heard = self._framing.hear(data)
+        if heard is None or self._answer is None or self._answer.done():
             return
-        transport = client.ctx.transport
-        client.close()
-        if transport is not None:
-            transport.abort()  # type: ignore[attr-defined]
-        self._framer.fail(Lost("the connection was closed"))
-
-
-class StrictFramer(FramerSocket):
-    """Finds the answer to the one outstanding request in the stream; everything else is counted as a stray."""
-
-    def __init__(self, decoder: DecodePDU) -> None:
-        super().__init__(decoder)
-        self.strays = 0  # frames that answer nothing that was asked
-        self.stray = ""  # the newest of them since the last request, for people
-        self._answer: asyncio.Future[bytes] | None = None
-        self._garbled = ""
-        self._transaction = self._unit = self._function = self._size = 0
-
-    def expect(self, answer: asyncio.Future[bytes], transaction: int, unit: int, function: int, size: int) -> None:
-        """From now on wait for the answer to this request: ``size`` bytes of data."""
-        self._answer, self._transaction = answer, transaction
-        self._unit, self._function, self._size = unit, function, size
-        self.stray = ""
-        if self._garbled:
-            self.fail(Nonsense(self._garbled))
-
-    def forget(self) -> None:
-        """Nothing is expected any more: what still comes is late."""
-        self._answer = None
+        if type(heard) is bytes:
+            self._answer.set_result(heard)
+        elif isinstance(heard, ExchangeError):
+            self._answer.set_exception(heard)
 
     def fail(self, error: ExchangeError) -> None:
         """End the wait for the answer, if there is one."""
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
 
-    def handleFrame(self, data: bytes, exp_devid: int, exp_tid: int) -> tuple[int, ModbusPDU | None]:  # noqa: N802
-        """Called by pymodbus with all bytes that were not used yet; says how many are used up now."""
-        used = 0
-        while len(data) - used >= HEADER.size:
-            transaction, protocol, length = HEADER.unpack_from(data, used)
-            if protocol != 0 or not SHORTEST <= length <= LONGEST:
-                self._garbled = f"bytes that are no Modbus TCP ({data[used : used + 8].hex(' ')} …)"
-                self.fail(Nonsense(self._garbled))
-                return len(data), None
-            end = used + HEADER.size + length
-            if end > len(data):
-                break
-            self._on_frame(transaction, data[used + HEADER.size : end])
-            used = end
-        return used, None
+    def ended(self, session: _Session) -> None:
+        """The other side is gone."""
+        if session is self._session:
+            self._drop()
+            self.fail(Lost("the connection was closed by the other side"))
 
-    def _on_frame(self, transaction: int, frame: bytes) -> None:
-        answer = self._answer
-        if answer is None or answer.done() or transaction != self._transaction:
-            self._on_stray("an answer to an earlier request")
-        elif frame[0] != self._unit:
-            self._on_stray(f"an answer of unit {frame[0]}")
-        elif frame[1] == self._function and len(frame) == 3 + self._size and frame[2] == self._size:
-            answer.set_result(frame[3:])
-        elif frame[1] == self._function | 0x80 and len(frame) == 3:
-            answer.set_exception(Refusal(frame[2]))
-        elif frame[1] & 0x7F != self._function:
-            self.fail(Nonsense(f"an answer to function {frame[1] & 0x7F} instead of {self._function}"))
-        else:
-            self.fail(Nonsense(f"an answer of {len(frame) - 3} bytes of data instead of {self._size}"))
+    @property
+    def where(self) -> str:
+        """Where it leads, for people."""
+        return self._wire.where
 
-    def _on_stray(self, what: str) -> None:
-        self.strays += 1
-        self.stray = what
+    def failure(self, error: OSError) -> Unavailable:
+        """What it means that ``open`` failed, in a sentence for a technician."""
+        return open_error(error, self._wire)
+
+    def _on_timeout(self) -> None:
+        self.fail(self._framing.give_up())
+
+    def close(self) -> None:
+        """Let go of the connection at once; what was still to be sent is dropped."""
+        self._drop()
+        self.fail(Lost("the connection was closed"))
+
+    def _drop(self) -> None:
+        line, self._line, self._session = self._line, None, None
+        if line is not None:
+            line.close()
 
 
-def connect_hint(error: OSError, where: str) -> str:
-    """Why a connection could not be made, and where to look, in a sentence for a technician."""
-    if error.errno is None and (number := re.search(r"\[Errno (\d+)\]", str(error))):
-        # asyncio tried several addresses of one name and says what became of each
-        error = OSError(int(number[1]), os.strerror(int(number[1])))
-    match error:
-        case ConnectionRefusedError():
-            return f"nothing listens at {where}: is the device or converter switched on, is the port right?"
-        case TimeoutError():
-            return f"{where} does not answer: is it switched on and in the network, is the address right?"
-        case socket.gaierror():
-            return f"nobody knows the name in {where}: is it spelled right, does the name server know it?"
-        case OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH):
-            return f"there is no way to {where}: are both in the same network, is the cable plugged in?"
-    return f"cannot connect to {where}: {error.strerror or error}"
+class _Session(asyncio.Protocol, asyncio.DatagramProtocol):
+    """What asyncio tells about one connection, as long as it is the one in use."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.ended = False
+
+    def data_received(self, data: bytes) -> None:
+        self._exchange.hear(data)
+
+    def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
+        self._exchange.hear(data)
+
+    def error_received(self, exc: Exception) -> None:
+        """A datagram came back: nobody listens there."""
+        self.connection_lost(exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended = True
+        self._exchange.ended(self)

@@ -1,24 +1,37 @@
-"""Plays every device of a Modbus link over real Modbus TCP: the far end of the way of a value.
+"""Plays every device of a Modbus link over the real protocol: the far end of the way of a value.
 
 In: engineering values of tags (``set``). Out: what an instrument with those values answers, with its own limits:
 
 - more registers than it accepts, an odd start or count where it wants even ones: exception 3;
 - an address that is in nobody's map and in no gap that the map's ``max_gap`` lets a request cross: exception 2;
-- a unit that is not on the link: exception 11, as a converter answers;
+- a unit that is not on the link: exception 11, as a converter answers; on a serial bus nothing;
 - anything but reading: exception 1; writes are counted.
 
-One ``set`` is one step: no answer shows half of it.
+One ``set`` is one step: no answer shows half of it. ``fault`` lets a device misbehave on demand.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from drivers.modbus.encode import Encoder, exponents
-from drivers.modbus.options import Address, Limits, ModbusDevice, ModbusTcp
+from drivers.modbus.faults import Fault, Faults
+from drivers.modbus.options import (
+    Address,
+    Limits,
+    ModbusDevice,
+    ModbusLink,
+    ModbusRtu,
+    ModbusRtuOverTcp,
+    ModbusTls,
+    ModbusUdp,
+)
 from drivers.modbus.plan import BITS, END
+from drivers.modbus.stage import RtuSession, SerialStage, TcpSession, UdpSession
 from gateway.core.model import Device, Link, Value
 
 WRITES = (5, 6, 15, 16, 21, 22, 23)
@@ -26,35 +39,85 @@ FUNCTION, ADDRESS, COUNT, NO_ANSWER = 1, 2, 3, 11  # exception codes
 
 
 class ModbusSimulator:
-    """The Simulator of a Modbus TCP link."""
+    """The Simulator of a Modbus link; ``tls`` holds the certificate that a TLS link is played with."""
 
-    def __init__(self, link: Link) -> None:
-        if not isinstance(link.options, ModbusTcp):
-            raise TypeError(f"{link.id} is no Modbus TCP link")
-        self._host = link.options.host
-        self._wanted_port = link.options.port
+    def __init__(self, link: Link, tls: ssl.SSLContext | None = None) -> None:
+        if not isinstance(link.options, ModbusLink):
+            raise TypeError(f"{link.id} is no Modbus link")
+        self._options = link.options
+        self._tls = tls
         sharing: dict[int, list[Device]] = {}  # several devices of a line may be one unit, such as parts of a PLC
         for device in link.devices:
             sharing.setdefault(_options(device).address, []).append(device)
         self._units = {address: _Unit(devices) for address, devices in sharing.items()}
         self._played_by = {device.id: self._units[_options(device).address] for device in link.devices}
+        self._addresses = {device.id: _options(device).address for device in link.devices}
+        self._faults = Faults()
         self._writes = 0
-        self._server: asyncio.Server | None = None
-        self._sessions: set[_Session] = set()
+        wanted = getattr(link.options, "port", 0)
+        self._port = wanted if isinstance(wanted, int) else 0
+        self._server: asyncio.Server | asyncio.DatagramTransport | SerialStage | None = None
+        self._listening: asyncio.Server | None = None
+        self._sessions: set[Any] = set()
 
     async def start(self) -> None:
-        """Listen at the link's host and port; port 0: any free one. Raises OSError."""
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Session(self.answer, self._sessions), self._host, self._wanted_port
-        )
+        """Listen at the link's host and port; port 0: any free one. Raises OSError.
+
+        A serial port that is not there is played by a pseudo-terminal of that name.
+        """
+        loop = asyncio.get_running_loop()
+        options = self._options
+        if isinstance(options, ModbusRtu):
+            self._server = SerialStage(options, self.reply, self._sessions)
+            return
+        host, port = str(getattr(options, "host", "")), self._port
+        if isinstance(options, ModbusUdp):
+            self._server, _ = await loop.create_datagram_endpoint(
+                lambda: UdpSession(self.reply), local_addr=(host, port)
+            )
+            self._port = int(self._server.get_extra_info("sockname")[1])
+            return
+        if isinstance(options, ModbusTls) and self._tls is None:
+            raise OSError(0, "a TLS link is played only with a certificate")
+        session = RtuSession if isinstance(options, ModbusRtuOverTcp) else TcpSession
+        tls = self._tls if isinstance(options, ModbusTls) else None
+        server = await loop.create_server(lambda: session(self.reply, self._sessions), host, port, ssl=tls)
+        self._server = self._listening = server
+        self._port = int(server.sockets[0].getsockname()[1])
 
     @property
     def port(self) -> int:
-        """Where it listens; before ``start`` where it was told to."""
-        if self._server is None:
-            return self._wanted_port
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        """Where it listens; before ``start`` where it was told to; 0 for a serial port."""
+        return self._port
+
+    # ---------------------------------------------------------------------------------------------------- faults
+
+    def fault(self, kind: str, device: str = "", **how: Any) -> Fault:
+        """Let a device (default: all) misbehave until ``mend``; see ``faults.Fault`` for the kinds and their keys."""
+        fault = Fault(kind, self._addresses[device] if device else None, **how)
+        if kind == "frozen":
+            for name in [device] if device else self._played_by:
+                self._played_by[name].frozen = True
+        self._faults.add(fault)
+        return fault
+
+    def mend(self) -> None:
+        """End every fault."""
+        self._faults.clear()
+        for unit in self._units.values():
+            unit.frozen = False
+
+    def restart(self) -> None:
+        """Drop every connection, as a device does that starts anew; it goes on listening."""
+        for session in tuple(self._sessions):
+            session.drop()
+
+    def reply(self, request: bytes, send: Callable[[bytes, bool], None]) -> None:
+        """Answer a request with ``send(answer, garbled)``: now, later or not at all."""
+        answer = self.answer(request)
+        if isinstance(self._options, ModbusRtu | ModbusRtuOverTcp) and request[0] not in self._units:
+            return
+        self._faults.play(request, answer, send)
 
     @property
     def writes(self) -> int:
@@ -81,17 +144,20 @@ class ModbusSimulator:
     async def close(self) -> None:
         """Stop listening and drop every connection."""
         server, self._server = self._server, None
-        for session in tuple(self._sessions):
-            session.drop()
+        listening, self._listening = self._listening, None
+        self._faults.close()
+        self.restart()
         if server is not None:
             server.close()
-            await server.wait_closed()
+        if listening is not None:
+            await listening.wait_closed()
 
 
 class _Unit:
     """One unit id: an image of its registers per function code."""
 
     def __init__(self, devices: Sequence[Device]) -> None:
+        self.frozen = False  # its values stand still, whatever is set
         self._limits = _options(devices[0]).limits
         self._encoders = {device.id: Encoder(device) for device in devices}
         addresses = [tag.address for device in devices for tag in device.tags if isinstance(tag.address, Address)]
@@ -115,6 +181,8 @@ class _Unit:
 
         for function, place, piece in self._encoders[device].pieces(values, read):
             waiting[function, place] = piece
+        if self.frozen:
+            return
         for (function, place), piece in waiting.items():
             self._images[function][place : place + len(piece)] = piece
 
@@ -166,42 +234,3 @@ def _options(device: Device) -> ModbusDevice:
     if not isinstance(device.options, ModbusDevice):
         raise TypeError(f"{device.path} is no Modbus device")
     return device.options
-
-
-class _Session(asyncio.Protocol):
-    """One connection: cuts the stream into requests and writes the answers."""
-
-    def __init__(self, answer: Callable[[bytes], bytes], sessions: set[_Session]) -> None:
-        self._answer = answer
-        self._sessions = sessions
-        self._transport: asyncio.Transport | None = None
-        self._buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-        self._sessions.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._sessions.discard(self)
-
-    def drop(self) -> None:
-        """Close without a word."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        data = self._buffer + data if self._buffer else data
-        at = 0
-        while len(data) - at >= 8:
-            transaction, protocol, length = struct.unpack_from(">HHH", data, at)
-            if protocol != 0 or not 2 <= length <= 254:
-                self.drop()
-                return
-            end = at + 6 + length
-            if end > len(data):
-                break
-            answer = self._answer(data[at + 6 : end])
-            if self._transport is not None:
-                self._transport.write(struct.pack(">HHH", transaction, 0, len(answer)) + answer)
-            at = end
-        self._buffer = data[at:]

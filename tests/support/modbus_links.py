@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from drivers.modbus.options import ModbusDevice, ModbusTag, ModbusTcp
+from drivers.modbus.options import LINKS, ModbusDevice, ModbusTag
 from gateway.core.model import Device, Link, Tag
 
 
@@ -28,10 +28,17 @@ def make_device(options: ModbusDevice) -> Device:
     return Device("site", "line", options.id, tags, options, enabled=options.enabled)
 
 
-def make_link(devices: Sequence[Mapping[str, Any]], port: int, timeout_s: float = 0.5, host: str = "127.0.0.1") -> Link:
-    """A link "bus" to host:port with these devices, written as in a line file."""
-    options = ModbusTcp.model_validate(
-        {"id": "bus", "type": "modbus-tcp", "host": host, "port": port, "timeout_s": timeout_s}
-        | {"devices": list(devices)}
+def make_link(
+    devices: Sequence[Mapping[str, Any]],
+    port: int | str,
+    timeout_s: float = 0.5,
+    host: str = "127.0.0.1",
+    type: str = "modbus-tcp",  # noqa: A002  # as a line file calls it
+    **options: Any,
+) -> Link:
+    """A link "bus" to host:port, or to a serial port, with these devices, written as in a line file."""
+    where = {"port": port} if type == "modbus-rtu" else {"host": host, "port": port}
+    link = LINKS[type].model_validate(
+        {"id": "bus", "type": type, "timeout_s": timeout_s, "devices": list(devices)} | where | options
     )
-    return Link("bus", options.type, tuple(make_device(device) for device in options.devices), options)
+    return Link("bus", type, tuple(make_device(device) for device in link.devices), link)

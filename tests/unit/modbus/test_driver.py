@@ -51,5 +51,5 @@ async def test_a_host_that_is_no_name_at_all() -> None:
 
 
 def test_a_link_of_another_protocol_is_a_bug() -> None:
-    with pytest.raises(TypeError, match="plc is no Modbus TCP link"):
+    with pytest.raises(TypeError, match="plc is no Modbus link"):
         ModbusDriver(Link("plc", "opcua", ()), SystemClock())

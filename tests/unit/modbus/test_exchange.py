@@ -1,4 +1,4 @@
-"""The hold that the exchange has on pymodbus: these fail if a new version works differently underneath."""
+"""One question, one answer: what is asked, what is waited for, what is left behind."""
 
 from __future__ import annotations
 
@@ -8,40 +8,26 @@ import socket
 import sys
 
 import pytest
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.pdu import DecodePDU
 
-from drivers.modbus.exchange import Exchange, Lost, Silent, StrictFramer, connect_hint
+from drivers.modbus.bus import exchange_of
+from drivers.modbus.exchange import Exchange, Lost, Silent, connect_hint
+from drivers.modbus.options import ModbusTcp
+from drivers.modbus.wires import serial_hint
+from tests.support.modbus_links import make_link
 from tests.support.modbus_scripted import rightly, scripted, silently
 
 WHERE = "meter.plant:502"
 
 
-async def test_pymodbus_asks_our_framer_for_every_piece_of_the_stream() -> None:
-    pieces: list[bytes] = []
-
-    class Listening(StrictFramer):
-        def handleFrame(self, data: bytes, exp_devid: int, exp_tid: int) -> tuple[int, None]:  # noqa: N802
-            pieces.append(data)
-            return min(3, len(data)), None
-
-    async with scripted(lambda q: (b"abcd", b"e")) as server:
-        client = AsyncModbusTcpClient("127.0.0.1", port=server.port, reconnect_delay=0)
-        client.ctx.framer = Listening(DecodePDU(False))
-        await client.ctx.call_create()
-        client.ctx.transport.write(bytes(12))  # type: ignore[attr-defined]
-        async with asyncio.timeout(5):
-            while b"".join(pieces[-1:])[-1:] != b"e":  # noqa: ASYNC110
-                await asyncio.sleep(0)
-        # what is not used up comes again, in front of what is new
-        assert pieces in ([b"abcd", b"de"], [b"abcde"])
-        assert client.ctx.recv_buffer in (b"", b"de")
-        client.close()
+def exchange_to(port: int, timeout_s: float) -> Exchange:
+    link = make_link([{"id": "meter"}], port, timeout_s)
+    assert isinstance(link.options, ModbusTcp)
+    return exchange_of(link.options)
 
 
 async def test_the_answer_is_bytes_and_goes_by_our_checks() -> None:
     async with scripted(rightly) as server:
-        exchange = Exchange("127.0.0.1", server.port, timeout_s=5)
+        exchange = exchange_to(server.port, timeout_s=5)
         await exchange.open()
         data = await exchange.ask(unit=3, function=4, start=100, count=2, size=4)
         (question,) = server.questions
@@ -52,9 +38,9 @@ async def test_the_answer_is_bytes_and_goes_by_our_checks() -> None:
 
 async def test_transactions_count_up_and_around() -> None:
     async with scripted() as server:
-        exchange = Exchange("127.0.0.1", server.port, timeout_s=5)
+        exchange = exchange_to(server.port, timeout_s=5)
         await exchange.open()
-        exchange._transaction = 0xFFFE
+        exchange._framing._transaction = 0xFFFE  # type: ignore[attr-defined]
         for _ in range(3):
             await exchange.ask(1, 3, 0, 1, 2)
         assert [question.transaction for question in server.questions] == [0xFFFF, 1, 2]
@@ -63,7 +49,7 @@ async def test_transactions_count_up_and_around() -> None:
 
 async def test_a_request_that_was_cancelled_leaves_nothing_behind() -> None:
     async with scripted(silently) as server:
-        exchange = Exchange("127.0.0.1", server.port, timeout_s=50)
+        exchange = exchange_to(server.port, timeout_s=50)
         await exchange.open()
         task = asyncio.create_task(exchange.ask(1, 3, 0, 1, 2), name="ask")
         async with asyncio.timeout(5):
@@ -79,7 +65,7 @@ async def test_a_request_that_was_cancelled_leaves_nothing_behind() -> None:
 
 async def test_closing_ends_a_request_at_once() -> None:
     async with scripted(silently) as server:
-        exchange = Exchange("127.0.0.1", server.port, timeout_s=50)
+        exchange = exchange_to(server.port, timeout_s=50)
         await exchange.open()
         task = asyncio.create_task(exchange.ask(1, 3, 0, 1, 2), name="ask")
         await asyncio.sleep(0)
@@ -91,9 +77,9 @@ async def test_closing_ends_a_request_at_once() -> None:
 
 
 async def test_a_timeout_is_no_retry() -> None:
-    """pymodbus would ask again, and take the second answer for the first."""
+    """Whoever asks again may take the second answer for the first."""
     async with scripted(silently) as server:
-        exchange = Exchange("127.0.0.1", server.port, timeout_s=0.3)
+        exchange = exchange_to(server.port, timeout_s=0.3)
         await exchange.open()
         with pytest.raises(Silent):
             await exchange.ask(1, 3, 0, 1, 2)
@@ -105,10 +91,10 @@ async def test_a_timeout_is_no_retry() -> None:
 async def test_a_peer_that_does_not_even_acknowledge_is_given_up() -> None:
     """F3: three timeouts, not the quarter of an hour of TCP."""
     async with scripted() as server:
-        exchange = Exchange("127.0.0.1", server.port, timeout_s=0.5)
+        exchange = exchange_to(server.port, timeout_s=0.5)
         await exchange.open()
-        assert exchange._client is not None
-        wire = exchange._client.ctx.transport.get_extra_info("socket")
+        assert exchange._line is not None
+        wire = exchange._line.send.__self__.get_extra_info("socket")  # type: ignore[attr-defined]
         assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1500
         assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         exchange.close()
@@ -134,3 +120,18 @@ async def test_a_peer_that_does_not_even_acknowledge_is_given_up() -> None:
 )
 def test_why_there_is_no_connection_in_words_of_a_technician(error: OSError, sentence: str) -> None:
     assert connect_hint(error, WHERE).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.ENOENT, "No such file"), "there is no serial port /dev/ttyUSB0: is the adapter plugged in"),
+        (OSError(errno.EACCES, "Permission denied"), "the serial port /dev/ttyUSB0 may not be used: add the gateway"),
+        (OSError(errno.EAGAIN, "locked"), "the serial port /dev/ttyUSB0 is in use by another program"),
+        (OSError(errno.EINVAL, "odd"), "the serial port /dev/ttyUSB0 does not take its settings"),
+        (TimeoutError(), "the serial port /dev/ttyUSB0 does not open"),
+        (OSError(errno.EIO, "Input/output error"), "cannot open the serial port /dev/ttyUSB0: Input/output error"),
+    ],
+)
+def test_why_there_is_no_serial_port(error: OSError, sentence: str) -> None:
+    assert serial_hint(error, "/dev/ttyUSB0").startswith(sentence)

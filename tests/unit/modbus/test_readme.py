@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from drivers.modbus.options import Limits, ModbusMap, ModbusTag, ModbusTcp
+from drivers.modbus.options import (
+    Limits,
+    ModbusMap,
+    ModbusRtu,
+    ModbusTag,
+    ModbusTcp,
+    ModbusTls,
+    ModbusTlsFiles,
+    ScaleFrom,
+)
 from drivers.modbus.plan import describe
 from gateway.core.model import Kind
 from gateway.core.options import LinkOptions, TagOptions
@@ -36,10 +45,19 @@ def test_the_examples_are_a_line_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("model", "inherited"),
-    [(ModbusTcp, LinkOptions), (ModbusMap, BaseModel), (Limits, BaseModel), (ModbusTag, TagOptions)],
+    [
+        (ModbusTcp, LinkOptions),
+        (ModbusRtu, LinkOptions),
+        (ModbusTls, LinkOptions),
+        (ModbusTlsFiles, BaseModel),
+        (ScaleFrom, BaseModel),
+        (ModbusMap, BaseModel),
+        (Limits, BaseModel),
+        (ModbusTag, TagOptions),
+    ],
 )
 def test_every_key_is_explained(model: type[BaseModel], inherited: type[BaseModel]) -> None:
     keys = {field.alias or name for name, field in model.model_fields.items() if name not in inherited.model_fields}
-    assert [key for key in sorted(keys) if not re.search(rf"`(limits\.)?{key}`|{key}: modbus-tcp", README)] == [
-        "limits"
-    ] * (model is ModbusMap)
+    assert [key for key in sorted(keys) if not re.search(rf"`((limits|tls)\.)?{key}`|{key}: ", README)] == (
+        ["limits"] * (model is ModbusMap) + ["tls"] * (model is ModbusTls)
+    )

@@ -146,7 +146,7 @@ def test_in_a_device(folder: Folder, device: str, message: str) -> None:
     ("link", "messages"),
     [
         ("type: modbus-tpc, host: h", [f'{LINK}.type: unknown type "modbus-tpc"; did you mean "modbus-tcp"?']),
-        ("host: h", [f"{LINK}.type: is missing; allowed: modbus-tcp, opcua"]),
+        ("host: h", [f"{LINK}.type: is missing; allowed: {', '.join(DRIVERS)}"]),
         ('type: modbus-tcp, host: ""', [f"{LINK}.host: is empty; IP address or host name"]),
         (
             "type: opcua, endpoint: opc.tcp://h:1, security: {policy: None}",
