@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import BaseModel
 
+from drivers import DRIVERS
 from gateway.settings.model import GatewayFile
 from tests.support.config import LINE, Folder
 
