@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,12 +22,25 @@ def connect(path: Path, wal_bytes: int) -> tuple[sqlite3.Connection, bool]:
 
     Raises JournalError where a newer version wrote it, and what ``is_damage`` knows where it is not a journal.
     """
+    kept = _keep_wal(path)
     db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
     try:
-        return db, _prepare(db, path, wal_bytes)
+        new = _prepare(db, path, wal_bytes)
     except BaseException:
         db.close()
         raise
+    kept.unlink(missing_ok=True)
+    return db, new
+
+
+def _keep_wal(path: Path) -> Path:
+    """A second name of the WAL: SQLite deletes one that it does not believe, and we may still read it."""
+    wal, kept = path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-kept")
+    kept.unlink(missing_ok=True)
+    if wal.exists():
+        with suppress(OSError):  # a file system without links, or a full one
+            os.link(wal, kept)
+    return kept
 
 
 def _prepare(db: sqlite3.Connection, path: Path, wal_bytes: int) -> bool:
@@ -58,15 +73,27 @@ def set_aside(path: Path, time_ns: int) -> Path:
     """Rename a damaged database and its WAL to ``journal.damaged-<UTC>``; the oldest of several such are removed."""
     stamp = datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     aside = path.with_name(f"journal.damaged-{stamp}")
-    for suffix in ("", "-wal"):
+    for suffix, name in (("", ""), ("-wal", "-wal"), ("-kept", "-wal")):
         file = path.with_name(path.name + suffix)
         if file.exists():
-            file.rename(f"{aside}{suffix}")
-    kept = sorted(file for file in path.parent.glob("journal.damaged-*") if not file.name.endswith("-wal"))
-    for old in kept[:-SET_ASIDE_KEPT]:
-        old.unlink()
-        old.with_name(f"{old.name}-wal").unlink(missing_ok=True)
+            file.rename(f"{aside}{name}")
+    for old in set_aside_files(path.parent)[:-SET_ASIDE_KEPT]:
+        remove_set_aside(old)
     return aside
+
+
+READ = ".read"  # ends the name of a file from which nothing is needed any more
+
+
+def set_aside_files(directory: Path) -> list[Path]:
+    """The databases that were set aside, oldest first."""
+    return sorted(file for file in directory.glob("journal.damaged-*") if "-wal" not in file.name)
+
+
+def remove_set_aside(file: Path) -> None:
+    """Remove one of them with its WAL."""
+    file.unlink(missing_ok=True)
+    file.with_name(f"{file.name.removesuffix(READ)}-wal").unlink(missing_ok=True)
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:

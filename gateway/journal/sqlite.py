@@ -349,7 +349,9 @@ class SqliteJournal:
                     return piece.after(record)
         while True:
             try:
-                return await self._worker.run(partial(self._store.read, record))
+                found = await self._worker.run(partial(self._store.look, record))
+                if found is not None:
+                    return found
             except JournalError as error:
                 if not self._error:
                     _log.error("%s", error)

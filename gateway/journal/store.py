@@ -29,11 +29,13 @@ from gateway.journal.copies import SourceCopies
 from gateway.journal.files import Ballast, DirectoryLock, HighWaterMark
 from gateway.journal.room import Room
 from gateway.journal.rows import NOTHING, CursorState, Piece, Reason, Standing, Thinned, WhenFull, Work, size_of
+from gateway.journal.salvage import Salvage
 from gateway.journal.tables import Row
 
 _log = logging.getLogger("gateway.journal")
 
 MIN_BYTES = 1_000_000  # below this, ballast and WAL would leave nothing
+_SCAN_S = 0.03  # how long a commit may have to wait for the search through a damaged journal
 _TIDY_NS = 1_000_000_000  # how often rows that everybody has passed are removed, sizes measured, ballast taken
 
 
@@ -69,6 +71,7 @@ class Store:
         self._ballast = Ballast(directory, min(1 << 20, max_bytes // 8))
         self._wal_bytes = min(2 << 20, max_bytes // 4)  # room kept for the WAL
         self._db: sqlite3.Connection | None = None
+        self._salvages: list[Salvage] = []  # damaged journals that not every cursor has passed, oldest first
         self._sources = codec.Sources()
         self._letter_bytes = 0
         self._copies = SourceCopies(directory)
@@ -94,6 +97,7 @@ class Store:
             mark = self._mark.open()
             for number, source in self._copies.read().items():
                 self._sources.add(number, source)
+            self._raise_head(mark)
             self._open_database()
             self._check_mark(mark)
             self._ballast.take()
@@ -154,8 +158,19 @@ class Store:
         while (newest := tables.newest(db)) and not newest.sound:
             self._report("the newest records of the journal were damaged and are lost")
             db.execute("DELETE FROM commit_group WHERE first_record = ?", (newest.first_record,))
+        self.head = NOTHING  # the mark is compared with what is there
         self._raise_head(*([newest.end] if newest else []), *(cursor.place for cursor in self.found.values()))
         self._find_floor()
+        self._resume_salvage()
+
+    def _resume_salvage(self) -> None:
+        """Damaged journals of earlier lives that not every cursor has passed are read on."""
+        files = [file for file in database.set_aside_files(self._directory) if file.suffix != database.READ]
+        first = min((cursor.place for cursor in self.found.values()), key=lambda place: place.records, default=None)
+        if first is None or first.records >= self._floor.records:
+            return
+        self._salvages = [Salvage(file, self._floor, self._sources) for file in files]
+        self._find_floor(first)
 
     def _load_sources(self, db: sqlite3.Connection) -> None:
         stored = dict(tables.read_sources(db))
@@ -175,9 +190,14 @@ class Store:
             self.head = mark
             self._find_floor()
 
-    def _find_floor(self) -> None:
-        """What is the oldest row that can be trusted?"""
-        before, damaged = self._floor, False
+    def _find_floor(self, before: Count | None = None) -> None:
+        """What is the oldest row that can be trusted? ``before``: nothing older is wanted."""
+        before, damaged = before or self._floor, False
+        for salvage in self._salvages:
+            start = salvage.start(before.records) if salvage.done else before
+            if start is not None:  # it may be the middle of a row
+                self._floor = max(start, before, key=lambda place: place.records)
+                return
         self._floor, self._oldest_ns = self.head, None
         for row in tables.rows_from(self._connection(), 0):
             if row.sound:
@@ -267,7 +287,7 @@ class Store:
         self._letter_bytes = letter_bytes
         self.lost, self._refused = lost, refused
         if batches and self._oldest_ns is None:
-            self._floor, self._oldest_ns = self.head, now
+            self._floor, self._oldest_ns = self._floor if self._salvages else self.head, now
         self.head += size_of(batches)
         self._room.left -= need + 2 * database.PAGE
         if gaps:
@@ -292,11 +312,24 @@ class Store:
     # ------------------------------------------------------------------------------------------------ reading
 
     def read(self, record: int) -> Piece:
-        """The first piece that can be read from ``record`` on; at the head, an empty one.
+        """As ``look``, however long it takes."""
+        while (piece := self.look(record)) is None:
+            pass
+        return piece
+
+    def look(self, record: int) -> Piece | None:
+        """The first piece that can be read from ``record`` on; at the head, an empty one. None: ask again.
 
         It begins later than ``record`` where what lies between is gone or damaged.
         """
         try:
+            for salvage in self._salvages:
+                if record < salvage.end.records:
+                    if not salvage.scan(_SCAN_S):
+                        return None
+                    self._find_floor()
+                    if (piece := salvage.read(record)) is not None:
+                        return piece
             return self._read(record)
         except sqlite3.DatabaseError as error:
             if not database.is_damage(error):
@@ -332,6 +365,9 @@ class Store:
         if not self._room.ceiling:
             _log.error("the disk is full: the journal lives on within the room it has")
         self._ballast.release()
+        self._finish_salvage(self.head.records)
+        for file in database.set_aside_files(self._directory):
+            database.remove_set_aside(file)
         db = self._connection()
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._room.shrink(db, need)
@@ -346,6 +382,7 @@ class Store:
             return
         self._tidied_ns = now
         self._copy({})
+        self._finish_salvage(self._passed(tuple(self._stored.values())))
         try:
             oldest_kept_ns = self._clock.time_ns() - self._history_ns
             if self._room.remove_passed(self._connection(), self._passed(tuple(self._stored.values())), oldest_kept_ns):
@@ -361,9 +398,17 @@ class Store:
             self._room.ceiling = self._room.left = 0
             _log.info("the disk has room again for the journal")
 
+    def _finish_salvage(self, passed: int) -> None:
+        for salvage in [each for each in self._salvages if each.end.records <= passed]:
+            salvage.finish()
+            self._salvages.remove(salvage)
+            self._find_floor()
+
     def _measure(self) -> None:
         files = ("journal.db", "journal.db-wal", "ballast", "high-water", "sources", "lock")
-        self._bytes = sum(path.stat().st_size for path in map(self._directory.joinpath, files) if path.exists())
+        aside = self._directory.glob("journal.damaged-*")
+        paths = [*map(self._directory.joinpath, files), *aside]
+        self._bytes = sum(path.stat().st_size for path in paths if path.exists())
 
     # ------------------------------------------------------------------------------------------------ trouble
 
@@ -379,10 +424,21 @@ class Store:
         self._disconnect()
         aside = database.set_aside(self._path, self._clock.time_ns())
         self._report(f"the journal was damaged ({why}) and set aside as {aside.name}; a new one was begun")
-        self._raise_head(*(cursor.place for cursor in self.found.values()))
-        self._damage = self._floor, self.head
-        self._thinned = Thinned()
         self._connect()
+        salvage = Salvage(aside, self.head, self._sources)
+        if not self.found:
+            self.found = salvage.cursors()
+        places = [cursor.place for cursor in self.found.values()]
+        if not self.head.records:  # not even the mark: then the rows tell
+            salvage.end = Count(1 << 62, 1 << 62)
+            salvage.scan(float("inf"))
+            self._raise_head(salvage.last() or NOTHING, *places)
+            salvage.end = self.head
+        self._thinned = Thinned()
+        self._salvages = [*(old for old in self._salvages if old.path.exists()), salvage]
+        if not self._floor.records:
+            self._floor = min(places, key=lambda place: place.records, default=NOTHING)
+        self._damage = self._floor, self.head
         self._find_floor()
 
     def _report(self, sentence: str) -> None:
@@ -415,6 +471,8 @@ class Store:
 
     def close(self) -> None:
         """Let go of everything. Never raises."""
+        for salvage in self._salvages:
+            salvage.close()
         self._disconnect()
         self._mark.close()
         self._lock.release()

@@ -153,6 +153,17 @@ def read_cursors(db: sqlite3.Connection) -> Iterator[tuple[str, CursorState | No
             yield name, None
 
 
+def cursor_of(values: Sequence[int | bytes | None]) -> CursorState | None:
+    """The cursor in the columns of a row that was read without SQLite; None: it is none, or damaged."""
+    name, numbers = (values[0], [number for number in values[1:] if isinstance(number, int)]) if values else (None, [])
+    if not isinstance(name, bytes) or len(values) != 12 or len(numbers) != 11:
+        return None
+    if codec.checksum(numbers[:10], name) != numbers[10]:
+        return None
+    place, origin, delivered, dropped, dead = (Count(*numbers[i : i + 2]) for i in range(0, 10, 2))
+    return CursorState(name.decode(), place, origin, delivered, dropped, dead)
+
+
 def forget_cursors(db: sqlite3.Connection, names: Collection[str]) -> None:
     """Their sinks are no longer configured."""
     for table in ("cursor WHERE name", "dropped WHERE cursor"):
