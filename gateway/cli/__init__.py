@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Entry] = {
     "read": Entry("gateway.cli.read:read", "Read a line once, to the screen."),
     "probe": Entry("gateway.cli.probe:probe", "Find out how one Modbus point is to be read; who is on a bus."),
     "templates": Entry("gateway.cli.templates:templates", "Maps of known instruments: list, show, check."),
+    "sunspec": Entry("gateway.cli.sunspec:sunspec", "Make a template of what a SunSpec device says it has."),
     "tags": Entry("gateway.cli.tags:tags", "Tags of a device to and from a spreadsheet."),
     "simulate": Entry("gateway.cli.simulate:simulate", "Play the instruments of a line."),
     "demo": Entry("gateway.cli.demo:demo", "A simulated line, read and published."),

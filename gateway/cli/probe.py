@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from rich.text import Text
 
 from drivers.modbus.commissioning import Present, ask_around, conversation, scan_units
 from drivers.modbus.notation import BASES, Base, parse_register
-from drivers.modbus.options import Address, ModbusDevice, ModbusTcp, Type
+from drivers.modbus.options import Address, ModbusDevice, ModbusLink, ModbusRtu, Type
 from drivers.modbus.probe import NOT_PROBED, Answers, Judged, Point, Way, judge, keys, point_of, spans
+from gateway.cli.modbus_link import WHERE, link_at, link_options, serial_settings
 from gateway.cli.process import run_loop
 from gateway.core.model import Device, Link, Tag
 from gateway.settings import load_line_file
@@ -32,7 +32,7 @@ SCAN_TIMEOUT_S = 0.4  # an instrument on a bus answers within 0.1 s; a late conv
 
 
 @click.command()
-@click.argument("where", metavar="HOST[:PORT] | LINE_FILE")
+@click.argument("where", metavar=f"{WHERE} | LINE_FILE")
 @click.option("--unit", type=click.IntRange(0, 255), default=1, show_default=True, help="Unit id of the device.")
 @click.option("--register", "register", help="Address as you know it: 70, 0x46, 30071.")
 @click.option(
@@ -48,18 +48,21 @@ SCAN_TIMEOUT_S = 0.4  # an instrument on a bus answers within 0.1 s; a late conv
 @click.option(
     "--scan-units", "units", is_flag=False, flag_value="1-247", help="Ask who is there: 1-247, or a part of it."
 )
+@click.option("--scan-serial", is_flag=True, help="With --scan-units on a serial port: try every speed and parity.")
+@link_options
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0.02, 60), help="Longest wait for an answer, in seconds.")
 @click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def probe(where: str, units: str | None, output: str, polls: int, **said: Any) -> None:
+def probe(where: str, units: str | None, scan_serial: bool, output: str, polls: int, **said: Any) -> None:
     """Read one point one address lower and higher, with both function codes, all orders and the likely types.
 
-    HOST is a device or a converter; LINE_FILE with --device and --tag takes what the line file says.
+    HOST is a device or a converter, /dev/… a serial port; LINE_FILE with --device and --tag takes what it says.
 
     \b
     Example:
       pilot-gateway probe 192.168.1.20 --unit 1 --register 30001 --type float32 --expect 225..235
       pilot-gateway probe config/lines/pl1.yaml --device meter --tag voltage_l1
       pilot-gateway probe 192.168.1.20 --scan-units 1-32
+      pilot-gateway probe /dev/serial/by-id/usb-… --scan-units 1-10 --scan-serial
 
     It only reads. Exit codes: 0 something plausible was found, 1 nothing was, 2 wrong use, 78 the file is wrong.
     """  # noqa: D301
@@ -67,7 +70,10 @@ def probe(where: str, units: str | None, output: str, polls: int, **said: Any) -
     if said["timeout_s"] or units is not None:
         link = link.model_copy(update={"timeout_s": said["timeout_s"] or SCAN_TIMEOUT_S})
     if units is not None:
-        sys.exit(run_loop(_scan(link, _unit_range(units), output)))
+        links = serial_settings(link) if scan_serial else [link]
+        sys.exit(run_loop(_scan(links, _unit_range(units), output)))
+    if scan_serial:
+        raise click.UsageError("--scan-serial goes with --scan-units")
     task = _task_of_tag(device, said) if device else _task_of_words(said)
     judged, answers = run_loop(_probe(link, task, polls))
     if output == "json":
@@ -87,7 +93,7 @@ class Task:
     tag: Mapping[str, Any] = field(default_factory=lambda: {"name": "value"})  # keys of the tag besides its address
 
 
-async def _probe(link: ModbusTcp, task: Task, polls: int) -> tuple[list[Judged], Answers]:
+async def _probe(link: ModbusLink, task: Task, polls: int) -> tuple[list[Judged], Answers]:
     async with conversation(link) as talk:
         heard = await ask_around(talk, task.unit, task.point, polls)
     return judge(task.point, heard.answers, heard.awkward), heard.answers
@@ -96,15 +102,15 @@ async def _probe(link: ModbusTcp, task: Task, polls: int) -> tuple[list[Judged],
 # -------------------------------------------------------------------------------------------------- what to ask for
 
 
-def _place(where: str, said: Mapping[str, Any]) -> tuple[ModbusTcp, Device | None]:
+def _place(where: str, said: Mapping[str, Any]) -> tuple[ModbusLink, Device | None]:
     """The link to talk over; and the device, where it is one of a line file."""
     if Path(where).suffix not in (".yaml", ".yml") and not Path(where).is_file():
         for name in ("device", "tag"):
             if said[name]:
                 raise click.UsageError(f"--{name} goes with a line file; {where} is taken for a host")
-        return _tcp(where), None
+        return link_at(where, said["transport"], said["baud_rate"], said["parity"]), None
     link, device = _of_line(Path(where), said["device"])
-    if not isinstance(link.options, ModbusTcp):
+    if not isinstance(link.options, ModbusLink):
         raise click.BadParameter(f"link {link.id} ({link.type}) is none that can be probed", param_hint="--device")
     return link.options, device
 
@@ -120,19 +126,6 @@ def _of_line(file: Path, name: str | None) -> tuple[Link, Device]:
     known = ", ".join(device.id for _, device in there)
     missing = f"there is no Modbus device {name} in {file}" if name else "say which device"
     raise click.BadParameter(f"{missing}; there are {known}", param_hint="--device")
-
-
-def _tcp(where: str) -> ModbusTcp:
-    match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]/\s]+)(?::(\d{1,5}))?", where)
-    if not match or int(match[2] or 0) > 65_535:
-        raise click.BadParameter(f"{where} is neither HOST[:PORT] nor a line file", param_hint="HOST")
-    return ModbusTcp(
-        id="probe",
-        type="modbus-tcp",
-        host=match[1].strip("[]"),
-        port=int(match[2] or 502),
-        devices=(ModbusDevice(id="probe"),),
-    )
 
 
 def _task_of_tag(device: Device, said: Mapping[str, Any]) -> Task:
@@ -229,20 +222,29 @@ def _unit_range(text: str) -> Sequence[int]:
 # ------------------------------------------------------------------------------------------------------- who is there
 
 
-async def _scan(link: ModbusTcp, units: Sequence[int], output: str) -> int:
-    """Show the units as they are found; the exit code."""
+async def _scan(links: Iterable[ModbusLink], units: Sequence[int], output: str) -> int:
+    """Show the units as they are found, under the first settings that bring any; the exit code."""
     found: list[Present] = []
-    async with conversation(link) as talk:
-        async for present in scan_units(talk, units):
-            found.append(present)
-            if output == "table":
-                click.echo(f"unit {present.unit:>3}  {present.how}")
-        where = talk.where
+    where = settings = ""
+    for link in links:
+        async with conversation(link) as talk:
+            where, settings = talk.where, _settings(link)
+            async for present in scan_units(talk, units):
+                found.append(present)
+                if output == "table":
+                    click.echo(f"unit {present.unit:>3}  {present.how}{settings}")
+        if found:
+            break
     if output == "json":
-        click.echo(orjson.dumps([{"unit": each.unit, "answer": each.how} for each in found]).decode())
+        rows = [{"unit": each.unit, "answer": each.how, "settings": settings.strip(", ")} for each in found]
+        click.echo(orjson.dumps(rows).decode())
     else:
         click.echo(f"{len(found)} of {len(units)} unit ids at {where} answered")
     return 0 if found else 1
+
+
+def _settings(link: ModbusLink) -> str:
+    return f", {link.baud_rate} baud, parity {link.parity}" if isinstance(link, ModbusRtu) else ""
 
 
 # --------------------------------------------------------------------------------------------------------- showing
