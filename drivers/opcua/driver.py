@@ -20,7 +20,8 @@ from drivers.opcua.library import ua
 from drivers.opcua.nodes import Node, index_of, parse
 from drivers.opcua.options import Address, OpcUa
 from drivers.opcua.quiet import hush
-from drivers.opcua.session import Session, open_session, read_request
+from drivers.opcua.requests import ReadRequest
+from drivers.opcua.session import Session, open_session
 from drivers.opcua.subscribe import TOO_MANY, Subscriptions, is_one_of, without
 from drivers.opcua.wire import NO_TIME, Columns
 from gateway.core.clock import Clock
@@ -47,7 +48,7 @@ class OpcUaDriver:
         self._session: Session | None = None
         self._subscriptions: Subscriptions | None = None
         self._nodes: dict[tuple[str, int], Any] = {}  # (device path, tag index) → NodeId of this session
-        self._requests: dict[Group, list[Any]] = {}  # prepared ReadRequests
+        self._requests: dict[Group, list[ReadRequest]] = {}
         self._read_limit = plan.CALL_LIMIT
         self._said: set[str] = set()  # what was logged once for this driver
         hush()
@@ -146,7 +147,7 @@ class OpcUaDriver:
             requests = self._requests.get(group)
             if requests is None:
                 known = [node for node in nodes if node is not None]
-                requests = [read_request(piece) for piece in plan.chunks(known, self._read_limit)]
+                requests = [ReadRequest(piece) for piece in plan.chunks(known, self._read_limit)]
                 self._requests[group] = requests
             try:
                 answers = Columns()

@@ -1,7 +1,7 @@
 """asyncua, as this package uses it. Its own type hints reject what its own examples do, so it enters untyped, and here.
 
 ``asyncua>=2.1,<2.2`` is pinned: ``session`` relies on ``client.uaclient.protocol.send_request``, which is public but
-hardly documented; tests/unit/opcua/test_library.py fails when it changes.
+hardly documented, ``requests`` on what is inside of it; tests/unit/opcua/test_library.py fails when they change.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from drivers.opcua import pki
 from drivers.opcua.failures import Peer, translated
 from drivers.opcua.library import Buffer, Client, SecurityPolicyBasic256Sha256, ua
 from drivers.opcua.options import OpcUa
+from drivers.opcua.requests import ReadRequest
 from drivers.opcua.wire import Columns, Published, published, read_results, response
 from gateway.core.errors import DriverError, ProtocolError, Refused, Unavailable
 
@@ -54,27 +55,37 @@ class Session:
 
     async def call(self, request: Any, kind: type[T]) -> T:
         """The answer to one request, within ``timeout_s``. Raises DriverError."""
-        return await self._exchange(request, lambda raw: self._checked(raw, kind), self.timeout_s)
+        return await self._exchange(
+            lambda protocol: protocol.send_request(request, self.timeout_s),
+            lambda raw: self._checked(raw, kind),
+            self.timeout_s,
+        )
 
     async def publish(self, acknowledge: list[Any]) -> Published:
         """The next PublishResponse of any subscription; waits as long as it takes: the caller watches over it."""
         request = ua.PublishRequest()
         request.Parameters.SubscriptionAcknowledgements = acknowledge
-        return await self._exchange(request, published, None)
+        return await self._exchange(lambda protocol: protocol.send_request(request, 0), published, None)
 
-    async def read(self, request: Any) -> Columns:
-        """The DataValues that a ReadRequest asks for, one per node."""
-        asked = len(request.Parameters.NodesToRead)
-        columns = await self._exchange(request, read_results, self.timeout_s)
-        if len(columns) != asked:
-            raise ProtocolError(f"{self.peer}: asked for {asked} nodes, got {len(columns)}")
+    async def read(self, request: ReadRequest) -> Columns:
+        """The DataValues that a request asks for, one per node."""
+        columns = await self._exchange(
+            lambda protocol: request.send(protocol, self.timeout_s), read_results, self.timeout_s
+        )
+        if len(columns) != request.count:
+            raise ProtocolError(f"{self.peer}: asked for {request.count} nodes, got {len(columns)}")
         return columns
 
-    async def _exchange(self, request: Any, decode: Callable[[bytes], T], timeout_s: float | None) -> T:
+    async def _exchange(
+        self,
+        send: Callable[[Any], Awaitable[Any]],
+        decode: Callable[[bytes], T],
+        timeout_s: float | None,
+    ) -> T:
         try:
             with translated(self.peer):
                 async with deadline(timeout_s):
-                    data = await self._protocol().send_request(request, timeout_s or 0)
+                    data = await send(self._protocol())
                 return decode(bytes(data))
         except Unavailable as e:
             raise self._lost or e from e
@@ -97,7 +108,7 @@ class Session:
 
     async def learn(self) -> None:
         """Read what this server is like: its namespaces and its limits."""
-        told = await self.read(read_request((NAMESPACES, NODES_PER_READ, ITEMS_PER_CALL)))
+        told = await self.read(ReadRequest((NAMESPACES, NODES_PER_READ, ITEMS_PER_CALL)))
         namespaces, *limits = told.values
         if not isinstance(namespaces, list):
             raise ProtocolError(f"{self.peer}: the server does not tell its namespaces")
@@ -112,7 +123,7 @@ class Session:
         renew_s = channel_s * 0.75  # Part 4, 5.5.2
         pause_s = min(self.timeout_s, client.session_timeout / 1000 / 3, channel_s / 8)
         renewed_s = loop.time()
-        probe = read_request((SERVER_STATE,))
+        probe = ReadRequest((SERVER_STATE,))
         try:
             while True:
                 await asyncio.sleep(pause_s)
@@ -181,14 +192,6 @@ async def deadline(seconds: float | None) -> AsyncIterator[None]:
             if type(cancelled) is asyncio.CancelledError:
                 raise
             raise asyncio.CancelledError from cancelled
-
-
-def read_request(nodes: Any) -> Any:
-    """A request for the values of these nodes, with both times."""
-    request = ua.ReadRequest()
-    request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
-    request.Parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value) for node in nodes]
-    return request
 
 
 def abort(client: Any) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 
 import pytest
 
 from drivers.opcua.failures import Peer, ServiceFault, of_status, translated
-from drivers.opcua.library import Client, InvalidSignature, ua
+from drivers.opcua.library import Buffer, Client, InvalidSignature, struct_to_binary, ua
 from drivers.opcua.quiet import Throttle, hush
+from drivers.opcua.requests import ReadRequest
 from gateway.core.errors import DriverError, ProtocolError, Refused, Unavailable
 
 PEER = Peer("plc", "opc.tcp://10.0.0.5:4840")
@@ -23,6 +25,59 @@ def test_the_hooks_are_where_they_were() -> None:
     for name in ("connect_socket", "send_hello", "open_secure_channel", "create_session", "activate_session"):
         assert inspect.iscoroutinefunction(getattr(client, name)), name
     assert client.certificate_validator is None, "asyncua trusts everyone, so the driver judges by itself"
+
+
+class _Wire:
+    """Stands in for a transport: keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+async def test_a_read_that_was_encoded_once_is_what_asyncua_would_send() -> None:
+    nodes = [ua.NodeId("a", 2), ua.NodeId(7, 3), ua.NodeId(2258)]
+    theirs = ua.ReadRequest()
+    theirs.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
+    theirs.Parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=13) for node in nodes]
+    ours = ReadRequest(nodes)
+    sent = []
+    for send in (lambda protocol: protocol.send_request(theirs, 3), lambda protocol: ours.send(protocol, 3)):
+        protocol = Client("opc.tcp://127.0.0.1:1").uaclient._make_protocol()
+        protocol.pre_request_hook = None  # asks whether the client is connected
+        protocol.transport = wire = _Wire()
+        protocol.authentication_token = ua.NodeId("token", 1)
+        for n in (1, 2):
+            task = asyncio.create_task(send(protocol))
+            while len(wire.written) < n:
+                await asyncio.sleep(0)
+                if task.done():
+                    task.result()
+            answer = struct_to_binary(ua.ReadResponse())
+            protocol._call_callback(n, Buffer(answer))
+            assert bytes(await task) == answer
+        sent.append(wire.written)
+    stamp = struct_to_binary(theirs.RequestHeader)[10:18]  # the only thing that may differ
+    assert stamp in sent[0][0]
+    at = sent[0][0].index(stamp)
+    assert [raw[:at] + raw[at + 8 :] for raw in sent[0]] == [raw[:at] + raw[at + 8 :] for raw in sent[1]]
+
+
+async def test_a_refused_read_and_a_closed_connection_are_told() -> None:
+    protocol = Client("opc.tcp://127.0.0.1:1").uaclient._make_protocol()
+    request = ReadRequest([ua.NodeId(1)])
+    with pytest.raises(ConnectionError):
+        await request.send(protocol, 1)
+    protocol.transport = _Wire()
+    task = asyncio.create_task(request.send(protocol, 1))
+    await asyncio.sleep(0)
+    fault = ua.ServiceFault()
+    fault.ResponseHeader.ServiceResult = ua.StatusCode(ua.StatusCodes.BadSessionIdInvalid)
+    protocol._call_callback(1, Buffer(struct_to_binary(fault)))
+    with pytest.raises(ua.UaStatusCodeError):
+        await task
 
 
 @pytest.mark.parametrize(
