@@ -186,6 +186,48 @@ class Journal(Protocol):
         """Commit what was appended and close, within 2 s. Never raises."""
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that a sink refused for good."""
+
+    id: int
+    cursor: str
+    record: int
+    refused_ns: int
+    reason: str
+    batch: Batch | None  # None: it is damaged
+    again: bool = False  # on its way once more
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A stretch of the journal that was read and checked."""
+
+    next: int  # the first record behind it
+    end: int  # of the whole journal
+    records: int  # that are readable …
+    readings: int
+    damaged: Sequence[tuple[int, int]]  # … and those that are not: first record, how many
+    batches: Sequence[Batch] = ()
+
+
+@runtime_checkable
+class JournalDesk(Protocol):
+    """What people may do with a journal, while it is open: look, and decide about dead letters."""
+
+    async def letters(self, after: int = 0, cursor: str = "", limit: int = 100) -> Sequence[DeadLetter]:
+        """Dead letters with a larger id, oldest first."""
+
+    async def resend(self, ids: Sequence[int]) -> Sequence[int]:
+        """Give them back to their sinks, as they were; those for which that works. They count as pending again."""
+
+    async def discard(self, ids: Sequence[int]) -> Sequence[int]:
+        """Throw them away; those that were there. They count as dropped."""
+
+    async def examine(self, record: int, since_ns: int, until_ns: int, *, batches: bool) -> Examined:
+        """Read and check from ``record`` on, for some hundredths of a second; batches only of that time."""
+
+
 class Sink(Protocol):
     """Somewhere batches go.
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from gateway.core.contracts import Count, CursorStats, Gap
+from gateway.core.contracts import Count, CursorStats, DeadLetter, Gap
 from gateway.core.model import Batch
 from gateway.journal.rows import NOTHING, CursorState, Letter, Piece, Reason, Thinned, size_of
 
@@ -43,10 +43,10 @@ class Records(Protocol):
         """The first records that can be read from ``record`` on; an empty piece at the head where there are none."""
 
     async def grown(self) -> None:
-        """Return when the head has moved since the call."""
+        """Return when it is worth looking again: something was committed."""
 
-    def moved(self, letters: Sequence[Letter], gaps: Sequence[Gap]) -> None:
-        """A cursor has moved: worth storing."""
+    def moved(self, letters: Sequence[Letter], gaps: Sequence[Gap], settled: Sequence[int] = ()) -> None:
+        """A cursor has moved: worth storing. ``settled``: dead letters that are none any more."""
 
 
 class JournalCursor:
@@ -66,6 +66,9 @@ class JournalCursor:
         self._finished = 0  # batches, ever
         self._holes: deque[tuple[int, Count]] = deque()  # number of the held batch, what is missing right before it
         self._last_ns: int | None = None  # time of the last record that was finished
+        self._again: deque[DeadLetter] = deque()  # dead letters that are to be delivered once more, before all others
+        self._again_size = NOTHING
+        self._from_again = False  # the last window was made of them
         self._taking = asyncio.Lock()
 
     @property
@@ -91,7 +94,7 @@ class JournalCursor:
                 gone += size
                 dropped_by[reason] = dropped_by.get(reason, NOTHING) + size
         accepted = self._records.head - self._origin
-        pending = self._records.head - self._place - gone
+        pending = self._records.head - self._place - gone + self._again_size
         return CursorStats(accepted, self._delivered, pending, self._dropped + gone, self._dead, dropped_by)
 
     def state(self) -> CursorState:
@@ -104,8 +107,12 @@ class JournalCursor:
         """See core.contracts.Cursor."""
         async with self._taking:
             while True:
+                self._from_again = bool(self._again)
+                if self._again:
+                    batches = [letter.batch for letter in self._again if letter.batch is not None]
+                    return _window(batches, records, readings)[0]
                 self._pass_gone()
-                window, full = self._window(records, readings)
+                window, full = _window(self._held, records, readings)
                 at_head = self._held_end.records >= self._records.head.records
                 if full or (window and at_head):
                     return window
@@ -119,6 +126,9 @@ class JournalCursor:
 
     def commit(self, count: int, dead: Sequence[tuple[Batch, str]] = ()) -> None:
         """See core.contracts.Cursor."""
+        if self._from_again:
+            self._commit_again(count, dead)
+            return
         if not 0 <= count <= len(self._held):
             raise ValueError(f"{count} records cannot be finished: {len(self._held)} were taken")
         finished = [self._held[i] for i in range(count)]
@@ -141,6 +151,47 @@ class JournalCursor:
         if self._holes:
             self._pass_holes()
 
+    def resend(self, letters: Sequence[DeadLetter], *, counted: bool = True) -> None:
+        """Deliver these once more. Not ``counted``: the accounts have been moved already, before the start."""
+        size = size_of([letter.batch for letter in letters if letter.batch is not None])
+        self._again.extend(letters)
+        self._again_size += size
+        if counted:
+            self._dead -= size
+
+    def resume(self, letters: Sequence[DeadLetter]) -> None:
+        """After the start: what was being delivered once more. What of it cannot be read any more is dropped."""
+        self.resend([letter for letter in letters if letter.batch is not None], counted=False)
+        finished = self._delivered + self._dropped + self._dead + self._again_size
+        gone = self._place - self._origin - finished
+        if gone.records:
+            self._drop(Gap(self.name, self._origin, gone, Reason.DAMAGED))
+
+    def discard(self, batches: Sequence[Batch]) -> None:
+        """Dead letters that are thrown away."""
+        size = size_of(batches)
+        self._dead -= size
+        self._dropped += size
+        self._dropped_by[Reason.DISCARDED] = self._dropped_by.get(Reason.DISCARDED, NOTHING) + size
+
+    def _commit_again(self, count: int, dead: Sequence[tuple[Batch, str]]) -> None:
+        """As ``commit``: the first of those that were delivered once more are delivered, or dead again."""
+        if not 0 <= count <= len(self._again):
+            raise ValueError(f"{count} records cannot be finished: {len(self._again)} were taken")
+        finished = [self._again.popleft() for _ in range(count)]
+        reasons = {id(batch): reason for batch, reason in dead}
+        batches = [letter.batch for letter in finished if letter.batch is not None]
+        refused = [
+            Letter(self.name, letter.record, reasons[id(letter.batch)], letter.batch)
+            for letter in finished
+            if letter.batch is not None and id(letter.batch) in reasons
+        ]
+        size, dead_size = size_of(batches), size_of([letter.batch for letter in refused])
+        self._again_size -= size
+        self._delivered += size - dead_size
+        self._dead += dead_size
+        self._records.moved(refused, (), [letter.id for letter in finished])
+
     def _positions(self, finished: Sequence[Batch]) -> dict[int, int]:
         """The position of each of the first held records, by its identity."""
         if not self._holes:
@@ -162,16 +213,6 @@ class JournalCursor:
             before_ns = self._held[0].time_ns if self._held else None
             self._place += size
             self._drop(Gap(self.name, start, size, Reason.THINNED, self._last_ns, before_ns))
-
-    def _window(self, records: int, readings: int) -> tuple[list[Batch], bool]:
-        """What of the held records fits, and whether a further one would not."""
-        window: list[Batch] = []
-        for batch in self._held:
-            readings -= len(batch.values)
-            if window and (len(window) >= records or readings < 0):
-                return window, True
-            window.append(batch)
-        return window, len(window) >= records or readings <= 0
 
     def _hold(self, piece: Piece) -> None:
         if not self._held:
@@ -220,3 +261,14 @@ class JournalCursor:
         self._dropped += gap.size
         self._dropped_by[gap.reason] = self._dropped_by.get(gap.reason, NOTHING) + gap.size
         self._records.moved((), (gap,))
+
+
+def _window(batches: Iterable[Batch], records: int, readings: int) -> tuple[list[Batch], bool]:
+    """What of these fits into a window, and whether a further one would not."""
+    window: list[Batch] = []
+    for batch in batches:
+        readings -= len(batch.values)
+        if window and (len(window) >= records or readings < 0):
+            return window, True
+        window.append(batch)
+    return window, len(window) >= records or readings <= 0

@@ -88,6 +88,6 @@ class MemoryJournal:
     async def grown(self) -> None:
         await self._grown.wait()
 
-    def moved(self, letters: Sequence[Letter], gaps: Sequence[Gap]) -> None:
+    def moved(self, letters: Sequence[Letter], gaps: Sequence[Gap], settled: Sequence[int] = ()) -> None:
         self.letters += letters
         self.gaps += gaps

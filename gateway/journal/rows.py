@@ -30,6 +30,7 @@ class Reason(StrEnum):
     FULL = "full"
     THINNED = "thinned"
     DAMAGED = "damaged"
+    DISCARDED = "discarded"  # a dead letter that somebody threw away
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class Work:
     cursors: Sequence[CursorState] = ()  # all there are; what is not among them is forgotten
     letters: Sequence[Letter] = ()
     gaps: Sequence[Gap] = ()
+    resent: Sequence[int] = ()  # dead letters that are on their way again
+    settled: Sequence[int] = ()  # dead letters that are none any more
     lost: Mapping[str, Count] = field(default_factory=dict)  # never accepted, by reason, since the journal was made
 
 

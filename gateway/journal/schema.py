@@ -1,6 +1,6 @@
 """The tables of the journal and its connection settings. Pure text."""
 
-FORMAT = 2  # user_version of the database; a journal of a later one is not touched
+FORMAT = 3  # user_version of the database; a journal of a later one is not touched
 APPLICATION = 0x5047_4A4C  # "PGJL", application_id
 
 _NEW_IN_2 = """
@@ -15,6 +15,12 @@ CREATE TABLE thinned (               -- what was left out of which commit_group
   first_record INTEGER PRIMARY KEY,
   records      INTEGER NOT NULL,
   readings     INTEGER NOT NULL
+);
+"""
+
+_NEW_IN_3 = """
+CREATE TABLE resend (                -- dead letters that are on their way once more
+  letter INTEGER PRIMARY KEY         -- dead_letter.id
 );
 """
 
@@ -68,6 +74,7 @@ CREATE TABLE dead_letter (           -- what a sink refused for good
   blob     BLOB NOT NULL,            -- a group of one batch
   UNIQUE (cursor, record)
 );
+{_NEW_IN_3}
 CREATE TABLE total (                 -- since the journal was made
   name  TEXT PRIMARY KEY,            -- lost/<reason>/records, lost/<reason>/readings, damage/from/…, damage/to/…
   value INTEGER NOT NULL
@@ -84,7 +91,8 @@ ALTER TABLE gap ADD COLUMN first_reading INTEGER NOT NULL DEFAULT 0;
 {_NEW_IN_2}
 UPDATE total SET name = replace(name, 'lost_', 'lost/earlier/');
 PRAGMA user_version = 2;
-"""  # noqa: S608
+""",  # noqa: S608
+    2: f"{_NEW_IN_3} PRAGMA user_version = 3;",
 }
 """By format: what makes the next one of it."""
 

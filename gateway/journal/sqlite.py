@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.core.clock import Clock
-from gateway.core.contracts import Count, Gap, JournalStats
+from gateway.core.contracts import Count, DeadLetter, Examined, Gap, JournalStats
 from gateway.core.errors import JournalError
 from gateway.core.model import Batch
 from gateway.journal.cursor import JournalCursor
@@ -94,6 +94,8 @@ class SqliteJournal:
         self._cursors: dict[str, JournalCursor] = {}
         self._letters: list[Letter] = []
         self._gaps: list[Gap] = []
+        self._resent: list[int] = []  # dead letters on their way again
+        self._settled: list[int] = []  # and those that are none any more
         self._moved = False  # something about cursors is not on the disk yet
         self._lost: dict[str, Count] = {}  # by reason
         self._losing = False
@@ -101,6 +103,7 @@ class SqliteJournal:
         self._full = False  # and refuses what is new
         self._standing = Standing(Count(), Count(), None, 0)
         self._commits = 0
+        self._deciding = asyncio.Lock()  # about dead letters: one after the other
         self._bug: BaseException | None = None
         self._changed = asyncio.Event()  # replaced whenever it is set
 
@@ -116,6 +119,9 @@ class SqliteJournal:
         self.head, self.floor = self._standing.head, self._standing.floor
         self._lost = dict(self._store.lost)
         self._cursors = {name: JournalCursor(self, state) for name, state in self._store.found.items()}
+        again = await self._worker.run(partial(self._store.letters, "WHERE id IN (SELECT letter FROM resend)"))
+        for name, cursor in self._cursors.items():
+            cursor.resume([letter for letter in again if letter.cursor == name])
         self._loop = asyncio.get_running_loop()
 
     def append(self, batch: Batch) -> None:
@@ -222,11 +228,11 @@ class SqliteJournal:
         if not self._group:
             self._group = self._next_group()
             self._group_end = self._appended - len(self._waiting)
-        letters, gaps = self._letters, self._gaps
-        self._letters, self._gaps = [], []
+        letters, gaps, resent, settled = self._letters, self._gaps, self._resent, self._settled
+        self._letters, self._gaps, self._resent, self._settled = [], [], [], []
         self._moved = False
         cursors = [cursor.state() for cursor in self._cursors.values()]
-        work = Work(self._group, cursors, letters, gaps, dict(self._lost))
+        work = Work(self._group, cursors, letters, gaps, resent, settled, dict(self._lost))
         self._earliest = self._loop.time() + self._spacing_s
         self._writing = self._worker.run(partial(self._store.write, work))
         self._writing.add_done_callback(partial(self._written, work))
@@ -285,6 +291,8 @@ class SqliteJournal:
     def _cannot_write(self, work: Work, error: JournalError) -> None:
         self._letters[:0] = work.letters
         self._gaps[:0] = work.gaps
+        self._resent[:0] = work.resent
+        self._settled[:0] = work.settled
         if len(self._letters) > _LETTERS_KEPT:
             _log.error("%d dead letters could not be stored", len(self._letters) - _LETTERS_KEPT)
             del self._letters[:-_LETTERS_KEPT]
@@ -327,6 +335,58 @@ class SqliteJournal:
             return self._group_end - len(self._group)
         return self._appended - len(self._waiting)
 
+    # -------------------------------------------------------------------------------------------- for people
+
+    async def letters(self, after: int = 0, cursor: str = "", limit: int = 100) -> Sequence[DeadLetter]:
+        """See core.contracts.JournalDesk."""
+        where = "WHERE id > ? AND (cursor = ? OR ? = '') ORDER BY id LIMIT ?"
+        return await self._worker.run(partial(self._store.letters, where, after, cursor, cursor, limit))
+
+    async def resend(self, ids: Sequence[int]) -> Sequence[int]:
+        """See core.contracts.JournalDesk."""
+        async with self._deciding:
+            letters = [letter for letter in await self._decidable(ids) if letter.batch is not None]
+            for letter in letters:
+                self._cursors[letter.cursor].resend((letter,))
+            self._resent += [letter.id for letter in letters]
+            await self._store_decision()
+        return [letter.id for letter in letters]
+
+    async def discard(self, ids: Sequence[int]) -> Sequence[int]:
+        """See core.contracts.JournalDesk."""
+        async with self._deciding:
+            letters = await self._decidable(ids)
+            for letter in letters:
+                if letter.batch is not None:
+                    self._cursors[letter.cursor].discard((letter.batch,))
+            self._settled += [letter.id for letter in letters]
+            await self._store_decision()
+        return [letter.id for letter in letters]
+
+    async def examine(self, record: int, since_ns: int, until_ns: int, *, batches: bool) -> Examined:
+        """See core.contracts.JournalDesk."""
+        return await self._worker.run(partial(self._store.examine, record, since_ns, until_ns, batches))
+
+    async def _decidable(self, ids: Sequence[int]) -> list[DeadLetter]:
+        """Those of them that are dead letters of a sink that is configured, and not on their way."""
+        await self._store_decision()  # what was refused or delivered just now
+        found = [
+            letter
+            for number in dict.fromkeys(ids)
+            for letter in await self._worker.run(partial(self._store.letters, "WHERE id = ?", number))
+        ]
+        return [letter for letter in found if letter.cursor in self._cursors and not letter.again]
+
+    async def _store_decision(self) -> None:
+        """Return when the cursors as they are now are on the disk."""
+        self._moved = True
+        while (self._moved or self._writing) and self._loop is not None:
+            if self._writing is None:
+                self._start()
+            await self._change()
+            if self._error:
+                raise JournalError(self._error)
+
     # ------------------------------------------------------------------------------------------- for cursors
 
     @property
@@ -360,13 +420,12 @@ class SqliteJournal:
 
     async def grown(self) -> None:
         """See cursor.Records."""
-        head = self.head
-        while self.head == head:
-            await self._change()
+        await self._change()
 
-    def moved(self, letters: Sequence[Letter], gaps: Sequence[Gap]) -> None:
+    def moved(self, letters: Sequence[Letter], gaps: Sequence[Gap], settled: Sequence[int] = ()) -> None:
         """See cursor.Records."""
         self._letters += letters
+        self._settled += settled
         self._gaps += gaps
         self._moved = True
         if self._timer is None and self._writing is None:

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.core.clock import Clock
-from gateway.core.contracts import Count, Gap
+from gateway.core.contracts import Count, DeadLetter, Examined, Gap
 from gateway.core.errors import JournalError
 from gateway.core.model import Batch, Source
 from gateway.journal import codec, database, tables
@@ -35,6 +35,7 @@ from gateway.journal.tables import Row
 _log = logging.getLogger("gateway.journal")
 
 MIN_BYTES = 1_000_000  # below this, ballast and WAL would leave nothing
+_EXAMINE_NS = 50_000_000
 _SCAN_S = 0.03  # how long a commit may have to wait for the search through a damaged journal
 _TIDY_NS = 1_000_000_000  # how often rows that everybody has passed are removed, sizes measured, ballast taken
 
@@ -262,6 +263,9 @@ class Store:
             tables.write_cursors(db, changed)
         if forgotten:
             tables.forget_cursors(db, forgotten)
+        if work.resent or work.settled:
+            tables.settle_letters(db, work.resent, work.settled)
+            letter_bytes = tables.letter_bytes(db)
         if letters:
             letter_bytes = tables.write_letters(db, work.letters, letters, now, self._max_bytes // 8)
         removed = need > self._room.left and self._room.make(db, need, self._passed(work.cursors))
@@ -349,6 +353,31 @@ class Store:
                 return Piece(row.start, found[0], row.end, found[1]).after(record)
             self._report("damaged records were found in the journal and left out")
         return Piece(self.head, (), self.head)
+
+    def letters(self, where: str, *values: str | int) -> list[DeadLetter]:
+        """Some dead letters."""
+        try:
+            return tables.read_letters(self._connection(), self._sources, where, *values)
+        except sqlite3.DatabaseError as error:
+            raise JournalError(f"the dead letters cannot be read: {error}") from error
+
+    def examine(self, record: int, since_ns: int, until_ns: int, batches: bool) -> Examined:
+        """Read and check from ``record`` on, for some hundredths of a second."""
+        deadline = self._clock.monotonic_ns() + _EXAMINE_NS
+        found: list[Batch] = []
+        sizes, damaged = NOTHING, []
+        record = max(record, self._floor.records)
+        while record < self.head.records and self._clock.monotonic_ns() < deadline:
+            piece = self.look(record)
+            if piece is None:
+                break
+            if piece.start.records > record:
+                damaged.append((record, piece.start.records - record))
+            sizes += size_of(piece.batches)
+            if batches:
+                found += [each for each in piece.batches if since_ns <= each.time_ns < until_ns]
+            record = piece.end.records
+        return Examined(record, self.head.records, sizes.records, sizes.readings, damaged, found)
 
     def _batches(self, row: Row) -> tuple[list[Batch], dict[int, list[int]]] | None:
         """What the row holds; None: damaged."""

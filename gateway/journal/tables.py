@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple
 from typing import NamedTuple
 
-from gateway.core.contracts import Count, Gap
+from gateway.core.contracts import Count, DeadLetter, Gap
 from gateway.core.model import Batch, Source
 from gateway.journal import codec, database
 from gateway.journal.rows import NOTHING, CursorState, Letter, Thinned, size_of
@@ -188,6 +189,27 @@ def write_letters(
     return letter_bytes(db)
 
 
+def read_letters(db: sqlite3.Connection, sources: codec.Sources, where: str, *values: str | int) -> list[DeadLetter]:
+    """Some dead letters."""
+    columns = "id, cursor, record, refused, reason, blob_crc, blob, EXISTS (SELECT * FROM resend WHERE letter = id)"
+    found = db.execute(f"SELECT {columns} FROM dead_letter {where}", values).fetchall()  # noqa: S608
+    letters = []
+    for number, cursor, record, refused_ns, reason, crc, blob, again in found:
+        batch = None
+        if codec.checksum((record,), blob) == crc:
+            with suppress(codec.CodecError):
+                (batch,) = codec.decode(blob, sources)
+        letters.append(DeadLetter(number, cursor, record, refused_ns, reason, batch, bool(again)))
+    return letters
+
+
+def settle_letters(db: sqlite3.Connection, resent: Sequence[int], settled: Sequence[int]) -> None:
+    """These are on their way again; those are no dead letters any more."""
+    db.executemany("INSERT OR IGNORE INTO resend VALUES (?)", [(number,) for number in resent])
+    for table in ("resend WHERE letter", "dead_letter WHERE id"):
+        db.executemany(f"DELETE FROM {table} = ?", [(number,) for number in settled])  # noqa: S608
+
+
 def letter_bytes(db: sqlite3.Connection) -> int:
     """What the payloads of all dead letters take."""
     return int(db.execute("SELECT total(length(blob)) FROM dead_letter").fetchone()[0])
@@ -196,10 +218,12 @@ def letter_bytes(db: sqlite3.Connection) -> int:
 def remove_letters(db: sqlite3.Connection, size: int) -> None:
     """Remove the oldest dead letters, ``size`` bytes or a little more."""
     while size > 0:
-        ids = db.execute("SELECT id, length(blob) FROM dead_letter ORDER BY id LIMIT 100").fetchall()
+        ids = db.execute(
+            "SELECT id, length(blob) FROM dead_letter WHERE id NOT IN (SELECT letter FROM resend) ORDER BY id LIMIT 100"
+        ).fetchall()
         if not ids:
             return
-        db.execute("DELETE FROM dead_letter WHERE id <= ?", (ids[-1][0],))
+        db.executemany("DELETE FROM dead_letter WHERE id = ?", [(number,) for number, _ in ids])
         size -= sum(length for _, length in ids)
 
 

@@ -130,7 +130,7 @@ async def test_a_journal_of_the_first_format_is_carried_over(tmp_path: Path) -> 
         await fill(journal, batches)
     db = sqlite3.connect(tmp_path / "journal.db")
     db.executescript(
-        "DROP TABLE dropped; DROP TABLE thinned; DELETE FROM total;"
+        "DROP TABLE dropped; DROP TABLE thinned; DROP TABLE resend; DELETE FROM total;"
         "INSERT INTO total VALUES ('lost_records', 3); INSERT INTO total VALUES ('lost_readings', 15);"
         "ALTER TABLE gap DROP COLUMN after_ns; ALTER TABLE gap DROP COLUMN before_ns;"
         "ALTER TABLE gap DROP COLUMN first_reading; PRAGMA user_version = 1"
