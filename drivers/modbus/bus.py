@@ -18,7 +18,17 @@ import asyncio
 from dataclasses import dataclass, field
 
 from drivers.modbus.exchange import Exchange, Pauses
-from drivers.modbus.frames import Doubtful, Nonsense, Refusal, RtuFraming, Silent, TcpFraming, UdpFraming
+from drivers.modbus.frames import (
+    Doubtful,
+    ExchangeError,
+    Lost,
+    Nonsense,
+    Refusal,
+    RtuFraming,
+    Silent,
+    TcpFraming,
+    UdpFraming,
+)
 from drivers.modbus.options import ModbusLink, ModbusRtu, ModbusRtuOverTcp, ModbusUdp
 from drivers.modbus.plan import gap_s
 from drivers.modbus.wires import Wire, wire_of
@@ -79,36 +89,38 @@ class BusExchange(Exchange):
         debt = self._debts.get(unit)
         if debt is None:
             return
-        loop = asyncio.get_running_loop()
-        if debt.rests_until:
-            if loop.time() < debt.rests_until:
-                raise Silent("answers that come late or not at all; it is left alone for a moment")
+        if debt.rests_until and asyncio.get_running_loop().time() >= debt.rests_until:
             del self._debts[unit]
-            return
         while unit in self._debts:
+            question = None if debt.rests_until else _proof(debt, function, count)
+            if question is None:
+                self._leave_alone(debt)
+                raise Silent("answers that come late or not at all: it is left alone for a moment")
             await self._pause(unit, WARY_S)
-            question = _proof(debt, function, count)
-            if question is None or debt.proofs >= PROOFS:
-                debt.rests_until = loop.time() + max(LEAST_REST_S, REST * self._timeout_s)
-                raise Silent("answers that come late, or not at all")
             await self._prove(unit, debt, start, *question)
 
     async def _prove(self, unit: int, debt: _Debt, start: int, function: int, count: int) -> None:
-        """One question whose answer, if it is clear, settles the debt; raises Silent where nothing clear comes."""
+        """One question whose answer, if it is clear, settles the debt; raises Silent where nothing comes."""
         self._rtu.exceptions = all(function != asked for asked, _ in debt.asked)
         try:
             await self._ask(unit, function, start, count, _size(function, count))
         except Refusal:
             del self._debts[unit]
-        except Doubtful:
+        except ExchangeError as error:
             debt.proofs += 1
-        except (Silent, Nonsense) as error:
-            debt.proofs += 1
-            raise Silent(str(error)) from error
+            if debt.proofs >= PROOFS:
+                self._leave_alone(debt)
+            if not isinstance(error, Doubtful):
+                raise error if isinstance(error, Lost) else Silent(str(error)) from error
         else:
             del self._debts[unit]
         finally:
             self._rtu.exceptions = True
+
+    def _leave_alone(self, debt: _Debt) -> None:
+        if not debt.rests_until:
+            rest_s = max(LEAST_REST_S, REST * self._timeout_s)
+            debt.rests_until = asyncio.get_running_loop().time() + rest_s
 
 
 def _proof(debt: _Debt, function: int, count: int) -> tuple[int, int] | None:

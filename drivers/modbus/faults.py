@@ -47,11 +47,15 @@ class Fault:
 
 
 class Faults:
-    """Those of one simulator; the one added last goes first."""
+    """Those of one simulator; the one added last goes first.
+
+    As in real life a unit answers one request after the other: behind a late answer the next ones are late, too.
+    """
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
         self._pending: set[asyncio.TimerHandle] = set()
+        self._busy_until: dict[int, float] = {}  # unit → loop time of its last answer that is still to come
         self._random = random.Random(0)  # noqa: S311  # the same garbage every time
 
     def add(self, fault: Fault) -> None:
@@ -65,12 +69,13 @@ class Faults:
         for timer in self._pending:
             timer.cancel()
         self._pending.clear()
+        self._busy_until.clear()
 
     def play(self, request: bytes, answer: bytes, send: Callable[[bytes, bool], None]) -> None:
         """Send the answer, or what a fault makes of it; ``send(answer, garbled)``."""
         fault = next((fault for fault in self._faults if fault.meets(request)), None)
         if fault is None:
-            send(answer, False)
+            self._later(request[0], 0.0, lambda: send(answer, False))
             return
         fault.used += 1
         match fault.kind:
@@ -79,12 +84,21 @@ class Faults:
             case "garbage":
                 send(self._random.randbytes(len(answer) + 4), True)
             case "late":
-                self._later(fault.delay_s, lambda: send(answer, False))
+                self._later(request[0], fault.delay_s, lambda: send(answer, False))
 
-    def _later(self, delay_s: float, do: Callable[[], None]) -> None:
+    def _later(self, unit: int, delay_s: float, do: Callable[[], None]) -> None:
+        if not delay_s and not self._busy_until:
+            do()
+            return
+        loop = asyncio.get_running_loop()
+        at = max(loop.time(), self._busy_until.get(unit, 0.0)) + delay_s
+
         def now() -> None:
             self._pending.discard(timer)
+            if self._busy_until.get(unit) == at:
+                del self._busy_until[unit]
             do()
 
-        timer = asyncio.get_running_loop().call_later(delay_s, now)
+        self._busy_until[unit] = at
+        timer = loop.call_at(at, now)
         self._pending.add(timer)

@@ -72,6 +72,7 @@ def plan(
     """
     blocks: list[Block] = []
     chosen = range(len(addresses)) if only is None else only
+    barriers = _around_alone(addresses, barriers)
     for function in sorted({addresses[i].function for i in chosen}):
         rules = _Rules.of(function, limits)
         wanted = [i for i in chosen if addresses[i].function == function]
@@ -89,6 +90,17 @@ def block_of(tags: Sequence[int], addresses: Sequence[Address], limits: Limits) 
     begin = min(addresses[i].register for i in tags)
     end = max(addresses[i].register + addresses[i].words for i in tags)
     return Block(function, *_Rules.of(function, limits).span(begin, end), tuple(tags))
+
+
+def _around_alone(addresses: Sequence[Address], barriers: Barriers) -> Barriers:
+    """No request spans a value that its instrument gives only by itself."""
+    alone = {
+        (address.function, register)
+        for address in addresses
+        if address.alone
+        for register in range(address.register, address.register + address.words)
+    }
+    return Barriers(barriers.bad | alone, barriers.cuts) if alone else barriers
 
 
 def _alone(wanted: Sequence[int], addresses: Sequence[Address]) -> Iterator[list[int]]:

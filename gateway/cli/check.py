@@ -27,6 +27,8 @@ from gateway.settings.templates import template_of
 from gateway.settings.translate import Mistakes
 from gateway.settings.tree import Node
 
+BUSY = 0.8  # share of the time of a bus from which on its devices will not find the time to answer
+
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -173,7 +175,7 @@ def as_json(result: Result) -> dict[str, Any]:
     return {
         "ok": not result.mistakes,
         "mistakes": [asdict(mistake) for mistake in result.mistakes],
-        "warnings": result.warnings,
+        "warnings": [*result.warnings, *crowded(result)],
         "links": links,
         "templates": result.templates,
     }
@@ -191,8 +193,20 @@ def show(result: Result) -> None:
     parts = [f"{len(result.lines)} lines, {links} links, {len(devices)} devices, {tags} tags"] if result.lines else []
     parts += [f"{len(result.templates)} templates: {', '.join(result.templates)}"] if result.templates else []
     console.print("No mistakes. " + "; ".join(parts) + ".", soft_wrap=True)
-    for warning in result.warnings:
+    for warning in [*result.warnings, *crowded(result)]:
         click.echo(f"warning: {warning}", err=True)
+
+
+def crowded(result: Result) -> Iterator[str]:
+    """A sentence for each link whose requests do not fit into their periods."""
+    for line in result.lines:
+        for link in line.links:
+            busy = total(_plan(link)).busy
+            if busy > BUSY:
+                yield (
+                    f"{line.file}: link {link.id}: its requests take {busy:.0%} of the time of the bus, without the "
+                    "time that the devices need to answer: read less often, read less, or raise the baud rate"
+                )
 
 
 def _table(line: Line, link: Link, rows: Sequence[PlanRow]) -> Table:

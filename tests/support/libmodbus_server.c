@@ -1,7 +1,8 @@
-/* A Modbus TCP server that is not ours: libmodbus, with known values in every type and order.
+/* A Modbus server that is not ours: libmodbus, with known values in every type and order.
  *
  * Listens on any free port of 127.0.0.1, prints it, and serves one connection after the other until it is killed.
- * Argument 1, when given: an exception code with which every request for holding registers from 900 on is refused.
+ * Argument 1, when given: an exception code with which every request for holding registers from 900 on is refused;
+ * or "rtu" and a serial port: then it serves unit 1 of that bus instead, and prints 0.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -69,6 +70,10 @@ static void fill(modbus_mapping_t *map)
     put_float(holding + 34, INFINITY, "abcd");
     holding[36] = 0x8000;
     put_64(holding + 37, (uint64_t) 0xFFFFFFFFFFFFFFFFull);
+    holding[41] = 0x5506; /* 80.375 as a half */
+    holding[42] = 0x1234;
+    holding[43] = 1234;
+    holding[44] = (uint16_t) -2;
 
     for (int i = 0; i < 200; i++)
         put_float(input + 2 * i, (float) i + 0.1f, "abcd");
@@ -84,8 +89,30 @@ static int refused(modbus_t *context, const uint8_t *request, int code)
     return code && request[at] == 3 && (request[at + 1] << 8 | request[at + 2]) >= 900;
 }
 
+static int serve_rtu(const char *port)
+{
+    uint8_t request[MODBUS_RTU_MAX_ADU_LENGTH];
+    modbus_t *context = modbus_new_rtu(port, 19200, 'N', 8, 1);
+    modbus_mapping_t *map = modbus_mapping_new(100, 100, 1000, 500);
+
+    if (!context || !map || modbus_set_slave(context, 1) < 0 || modbus_connect(context) < 0) {
+        fprintf(stderr, "cannot listen: %s\n", modbus_strerror(errno));
+        return 1;
+    }
+    fill(map);
+    printf("0\n");
+    fflush(stdout);
+    for (;;) {
+        int got = modbus_receive(context, request);
+        if (got > 0)
+            modbus_reply(context, request, got, map);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 2 && strcmp(argv[1], "rtu") == 0)
+        return serve_rtu(argv[2]);
     int code = argc > 1 ? atoi(argv[1]) : 0;
     uint8_t request[MODBUS_TCP_MAX_ADU_LENGTH];
     modbus_t *context = modbus_new_tcp("127.0.0.1", 0);

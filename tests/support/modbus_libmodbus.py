@@ -42,3 +42,15 @@ def serving(program: Path, *arguments: str) -> Iterator[int]:
             yield int(line)
         finally:
             process.kill()
+
+
+@contextmanager
+def serving_rtu(program: Path, port: str) -> Iterator[None]:
+    """The server at a serial port, as unit 1, while it runs."""
+    with subprocess.Popen([str(program), "rtu", port], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "0\n", "the server ended before it listened"
+            yield
+        finally:
+            process.kill()
