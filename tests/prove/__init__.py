@@ -2,11 +2,22 @@
 
 from collections.abc import Mapping
 
-from tests.prove import damage, gateway_kill, journal_kill, power_cut, system_calls
+from tests.prove import (
+    clock,
+    damage,
+    disk_faults,
+    gateway_kill,
+    journal_kill,
+    outage,
+    power_cut,
+    soak,
+    stop,
+    system_calls,
+)
 from tests.prove.proof import Proof
 
 PROOFS: Mapping[str, Proof] = {
-    proof.name: proof
-    for proof in (gateway_kill.PROOF, journal_kill.PROOF, power_cut.PROOF, system_calls.PROOF, damage.PROOF)
+    each.PROOF.name: each.PROOF
+    for each in (gateway_kill, journal_kill, power_cut, system_calls, damage, disk_faults, outage, stop, clock, soak)
 }
 """In the order of the table."""

@@ -40,7 +40,8 @@ def main() -> int:
             sys.stdout.write(screen(rows[-1]) + "\n\n")
             sys.stdout.flush()
             if options.write:  # after each, so that an interrupted run leaves what it has
-                options.write.write_text(markdown(rows, machine(options.quick)))
+                before = options.write.read_text() if options.write.exists() else ""
+                options.write.write_text(markdown(rows[-1], list(PROOFS), machine(), before))
     broken = [row.proof.name for row in rows if not row.proven]
     sys.stdout.write(f"not proven: {', '.join(broken)}\n" if broken else f"all {len(rows)} held\n")
     return 1 if broken else 0
@@ -60,23 +61,27 @@ def run(proof: Proof, quick: bool) -> Row:
             reached = Reached(f"FAILED: {error}"[:2000], kept=False)
         finally:
             say.end()
-    return Row(proof, reached, time.monotonic() - begin)
+    return Row(proof, reached, time.monotonic() - begin, when(quick))
 
 
 async def _run(proof: Proof, folder: Path, quick: bool, say: Progress) -> Reached:
     return await proof.run(folder, quick, say)
 
 
-def machine(quick: bool) -> str:
-    """Where and when, for the head of the table."""
-    commit = _said("git", "rev-parse", "--short", "HEAD") or "unknown"
-    changed = " with local changes" if _said("git", "status", "--porcelain", "--untracked-files=no") else ""
+def machine() -> str:
+    """Where, for the head of the table."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    what = "The short version" if quick else "The full version"
     return (
-        f"{what}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit}{changed}; {platform.system()} "
-        f"{platform.release()}, Python {platform.python_version()}, {os.cpu_count()} cores, {memory:.0f} GB of memory."
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {os.cpu_count()} cores, "
+        f"{memory:.0f} GB of memory; other work may have shared the machine."
     )
+
+
+def when(quick: bool) -> str:
+    """The day, the version of the code, and whether it was the short version."""
+    commit = _said("git", "rev-parse", "--short", "HEAD") or "unknown"
+    changed = "+" if _said("git", "status", "--porcelain", "--untracked-files=no", "gateway", "drivers") else ""
+    return f"{datetime.now(UTC):%Y-%m-%d}, {commit}{changed}{', short' if quick else ''}"
 
 
 def _said(*command: str) -> str:

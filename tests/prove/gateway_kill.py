@@ -23,6 +23,7 @@ from tests.support.counting_modbus import as_float32
 from tests.support.stand import TAGS, Stand, stand
 
 CYCLES, QUICK_CYCLES = 20, 3
+CONTROL_CYCLES = 2
 WINDOW = 5 * int(MqttOptions.model_fields["window"].default)  # records of one write: MqttSink.window
 EARLY = "tests.support.early_gateway"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.prove.proof import Proof, Reached
 
-COLUMNS = ("promise", "figure", "reached", "kept", "control")
+COLUMNS = ("promise", "figure", "reached", "kept", "control", "run")
 
 HEAD = """\
 # Proof
@@ -26,6 +26,7 @@ class Row:
     proof: Proof
     reached: Reached | str
     seconds: float
+    when: str = ""  # and with which version of the code
 
     @property
     def proven(self) -> bool:
@@ -36,19 +37,20 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         promise = f"{self.proof.promise} (`{self.proof.name}`)"
         if isinstance(self.reached, str):
-            return (promise, self.proof.figure, self.reached, "not run", "")
+            return (promise, self.proof.figure, self.reached, "not run", "", self.when)
         reached = self.reached
         control = reached.control
         if control:
             control = f"{'failed as it must' if reached.control_failed else '**DID NOT FAIL**'}: {control}"
-        return (promise, self.proof.figure, reached.text, "yes" if reached.kept else "**NO**", control)
+        return (promise, self.proof.figure, reached.text, "yes" if reached.kept else "**NO**", control, self.when)
 
 
-def markdown(rows: Sequence[Row], machine: str) -> str:
-    """PROOF.md."""
+def markdown(row: Row, names: Sequence[str], machine: str, before: str) -> str:
+    """PROOF.md with this row in it; rows of other proofs stay as they are ``before``. ``names`` is their order."""
+    found = {name: line for line in before.splitlines() for name in names if f"(`{name}`)" in line}
+    found[row.proof.name] = f"| {' | '.join(_cell(cell) for cell in row.cells)} |"
     lines = [HEAD, f"{machine}\n", f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    lines += [f"| {' | '.join(_cell(cell) for cell in row.cells)} |" for row in rows]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *(found[name] for name in names if name in found), ""])
 
 
 def _cell(text: str) -> str:
@@ -57,7 +59,7 @@ def _cell(text: str) -> str:
 
 def screen(row: Row) -> str:
     """One row for the terminal."""
-    promise, figure, reached, kept, control = (cell.replace("*", "").replace("`", "") for cell in row.cells)
+    promise, figure, reached, kept, control, _ = (cell.replace("*", "").replace("`", "") for cell in row.cells)
     mark = {"yes": "kept", "NO": "NOT KEPT"}.get(kept, kept)
     lines = [f"{mark:8}  {promise}: {figure}", f"          {reached}  ({row.seconds:.0f} s)"]
     return "\n".join([*lines, *([f"          control {control}"] if control else [])])

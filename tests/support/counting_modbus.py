@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from contextlib import suppress
 
 HEADER = struct.Struct(">HHHB")
@@ -34,13 +35,14 @@ class CountingModbus:
 
     def __init__(self) -> None:
         self.answers: dict[int, int] = {}
+        self.times_s: dict[int, list[float]] = {}  # by unit: when it answered, monotonic
         self.writes = 0
         self.port = 0
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
 
     async def start(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port or self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -63,6 +65,7 @@ class CountingModbus:
                     writer.write(HEADER.pack(transaction, 0, 3, unit) + bytes((function | 0x80, 1)))
                     continue
                 number = self.answers[unit] = self.answers.get(unit, 0) + 1
+                self.times_s.setdefault(unit, []).append(time.monotonic())
                 values = answer_values(number, start // 2 + count // 2)[start // 2 :]
                 body = struct.pack(f">BB{len(values)}f", function, 2 * count, *values)
                 writer.write(HEADER.pack(transaction, 0, 1 + len(body), unit) + body)

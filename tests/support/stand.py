@@ -23,6 +23,7 @@ from tests.support.waiting import until
 TAGS = 20
 UNITS = (1, 2, 3)
 PERIOD_S = 0.1
+SETTLE_S = 1.2
 
 Seen = dict[tuple[str, str], list[tuple[int, float]]]
 """(device, tag) → (time in ms, value) of every reading."""
@@ -142,7 +143,17 @@ class Stand:
         return {key: sorted(rows) for key, rows in seen.items()}
 
     async def in_database(self) -> Seen:
-        """Every reading with a value that the database stored."""
+        """Every reading with a value that the database stored.
+
+        What was written a moment ago takes up to a second to show, also after a flush: so two looks have to agree.
+        """
+        before, now = None, await self._look_in_database()
+        while now != before:
+            await asyncio.sleep(SETTLE_S)
+            before, now = now, await self._look_in_database()
+        return now
+
+    async def _look_in_database(self) -> Seen:
         return {
             (series.labels["device"], series.labels["signal"]): sorted(zip(series.times_ms, series.values, strict=True))
             for series in await self.database.export('{__name__="reading_value"}')

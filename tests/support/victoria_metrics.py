@@ -45,7 +45,8 @@ class VictoriaMetrics:
         """Everything that is stored and matches."""
         async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
             await client.get(f"{self.url}/internal/force_flush")
-            answer = await client.get(f"{self.url}/api/v1/export", params={"match[]": match, "start": "0"})
+            params = {"match[]": match, "start": "0", "end": "4102444800"}  # 2100: what a fast clock wrote too
+            answer = await client.get(f"{self.url}/api/v1/export", params=params)
             answer.raise_for_status()
         rows = [orjson.loads(line) for line in answer.content.splitlines()]
         return [Series(row["metric"], row["values"], row["timestamps"]) for row in rows]
