@@ -12,7 +12,7 @@ from tests.support.journal_kill import look, readable, record
 from tests.support.journal_life import GROUPS, RECORDS
 from tests.support.strace import NotAllowed, run_killed_at, write_calls
 
-QUICK_POINTS = 8
+QUICK_POINTS = 6
 AT_ONCE = 2
 
 
