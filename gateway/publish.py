@@ -24,7 +24,7 @@ from random import Random
 
 from gateway.core.backoff import Backoff
 from gateway.core.clock import Clock
-from gateway.core.contracts import Cursor, LiveSink, Sink
+from gateway.core.contracts import Cursor, LiveSink, Sink, WatchedSink
 from gateway.core.errors import Rejected, SinkUnavailable
 from gateway.core.model import Batch
 from gateway.health import SinkHealth, State
@@ -87,10 +87,23 @@ class _Publisher:
         while True:
             try:
                 await self._connect()
-                while True:
-                    await self._deliver()
+                await self._deliver_until_lost()
             except SinkUnavailable as error:
                 await self._wait_after(error)
+
+    async def _deliver_until_lost(self) -> None:
+        """Deliver for ever; raises SinkUnavailable also where the connection ends while there is nothing to write."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                if isinstance(self._sink, WatchedSink):
+                    tasks.create_task(self._sink.lost(), name=f"watch {self._health.name}")
+                while True:
+                    await self._deliver()
+        except BaseExceptionGroup as group:
+            expected, bugs = group.split(SinkUnavailable)
+            if bugs or expected is None:
+                raise
+            raise expected.exceptions[0] from None
 
     async def _connect(self) -> None:
         if not self._broken:

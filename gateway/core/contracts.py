@@ -265,6 +265,14 @@ class LiveSink(Protocol):
         """Show what the board says while connected, until cancelled. Never raises SinkError: it waits instead."""
 
 
+@runtime_checkable
+class WatchedSink(Protocol):
+    """A sink whose connection can end while nothing is written."""
+
+    async def lost(self) -> None:
+        """Wait for the end of the connection that ``connect`` has made, and raise SinkUnavailable."""
+
+
 class DeviceState(Protocol):
     """How one device is doing, read-only."""
 

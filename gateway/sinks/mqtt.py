@@ -98,6 +98,13 @@ class MqttSink:
             raise
         self._online.set()
 
+    async def lost(self) -> None:
+        """See core.contracts.WatchedSink: also an idle gateway has to know, and to be known as online."""
+        session = self._session
+        if session is None:
+            raise SinkUnavailable("not connected")
+        raise await session.end_of_it()
+
     async def close(self) -> None:
         """Say that the gateway is offline and leave; at most 2 s."""
         session = self._session

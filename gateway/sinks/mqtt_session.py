@@ -115,6 +115,7 @@ class Session:
         self.opened_at = self._loop.time()
         self.ended_at = 0.0
         self.error: SinkUnavailable | None = None  # why it ended
+        self._ended = asyncio.Event()
         self.lost = False  # it was the other side that ended it, after it had accepted us
 
     # ------------------------------------------------------------------------------------------ begin and end
@@ -176,6 +177,7 @@ class Session:
         if self.error:
             return
         self.error = error
+        self._ended.set()
         self.ended_at = self._loop.time()
         self._detach()
         self._close_socket()
@@ -188,6 +190,12 @@ class Session:
                 delivery.done.set_result(None)
         self._queue.clear()
         self._waiting.clear()
+
+    async def end_of_it(self) -> SinkUnavailable:
+        """Wait for the end of the connection: why it ended."""
+        await self._ended.wait()
+        assert self.error  # noqa: S101 - set together
+        return self.error
 
     def leave(self) -> None:
         """Say goodbye, so that the broker does not publish the last will, and end."""

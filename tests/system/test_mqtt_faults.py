@@ -10,8 +10,12 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.core.clock import SystemClock
 from gateway.core.errors import Rejected, SinkUnavailable
 from gateway.core.model import Batch
+from gateway.health import SinkHealth, State
+from gateway.journal.memory import MemoryJournal
+from gateway.publish import publish
 from gateway.sinks.mqtt import MqttSink
 from tests.support.batches import COLUMNS, FakeBoard, batch, device, floats
 from tests.support.mosquitto import Subscriber, mosquitto
@@ -121,6 +125,27 @@ async def test_d2_an_idle_half_open_connection_is_found_within_twice_the_keep_al
         with pytest.raises(SinkUnavailable, match="was lost"):
             await sink.write(floats(1), history=False)
         await sink.close()
+
+
+async def test_d2_an_idle_gateway_notices_and_is_online_again_without_a_single_record(tmp_path: Path) -> None:
+    async with mosquitto(tmp_path) as broker:
+        journal, health = MemoryJournal(), SinkHealth("mqtt", "mqtt")
+        await journal.open()
+        clock = SystemClock()
+        sink = mqtt_sink(broker.port, keepalive_s=2)
+        delivering = asyncio.create_task(publish(sink, journal.cursor("mqtt"), health, clock), name="deliver")
+        await until(lambda: health.state is State.ONLINE, "online")
+        loop = asyncio.get_running_loop()
+        frozen_at = loop.time()
+        broker.freeze()
+        await until(lambda: health.state is State.OFFLINE, "noticed", within_s=8)
+        assert loop.time() - frozen_at <= 2 * 2
+        broker.thaw()
+        await until(lambda: health.state is State.ONLINE, "online again", within_s=15)
+        assert health.connects == 2
+        delivering.cancel()
+        await asyncio.wait([delivering])
+        await journal.close()
 
 
 @VERSIONS

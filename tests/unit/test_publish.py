@@ -71,6 +71,17 @@ class FakeLiveSink(FakeSink):
             self.shows = False
 
 
+class FakeWatchedSink(FakeSink):
+    def __init__(self) -> None:
+        super().__init__()
+        self.end = asyncio.Event()
+
+    async def lost(self) -> None:
+        await self.end.wait()
+        self.end.clear()
+        raise SinkUnavailable("the other side is gone")
+
+
 class Bench:
     """A sink being published to."""
 
@@ -287,14 +298,45 @@ async def test_cancelled_within_a_write_nothing_is_counted() -> None:
     assert bench.health.state is State.OFFLINE
 
 
+async def test_d2_a_connection_that_ends_while_there_is_nothing_to_write_is_made_anew() -> None:
+    sink = FakeWatchedSink()
+    async with publishing(sink) as bench:
+        assert bench.health.state is State.ONLINE
+        sink.end.set()
+        await settle()
+        assert (bench.health.state, bench.health.error) == (State.OFFLINE, "the other side is gone")
+        await bench.clock.advance(1)
+        assert (bench.health.state, sink.connects) == (State.ONLINE, 2)
+        bench.append(1)
+        await bench.journal.flush()
+        await settle()
+        assert sink.delivered == [1]
+
+
+async def test_d2_a_connection_that_ends_within_a_write_has_the_write_done_again() -> None:
+    sink = FakeWatchedSink()
+    sink.stuck = True
+    async with publishing(sink) as bench:
+        bench.append(1, 2)
+        await bench.journal.flush()
+        await settle()
+        assert [seqs for seqs, _ in sink.writes] == [[1, 2]]
+        sink.stuck = False
+        sink.end.set()
+        await settle()
+        await bench.clock.advance(1)
+        assert sink.delivered == [1, 2]
+
+
 async def test_a_bug_ends_the_task_and_closes_the_sink() -> None:
     sink = FakeSink()
     sink.answers = [ZeroDivisionError()]
     bench = Bench(sink)
     await bench.journal.open()
     bench.append(1)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ExceptionGroup) as raised:
         await publish(sink, bench.journal.cursor("sink"), bench.health, bench.clock)
+    assert raised.group_contains(ZeroDivisionError)
     assert sink.closes == 1
     assert bench.journal.cursor("sink").pending == 1
 
