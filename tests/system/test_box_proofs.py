@@ -1,4 +1,4 @@
-"""The box rows M1 to M4 and T1 of the promise in their short version; ``make prove`` runs the full figures, see PROOF.md.
+"""The box rows M1 to M4 and T1 of the promise, in short; ``make prove`` runs the full figures, see PROOF.md.
 
 Each proof brings a control, the same run with one thing broken, which has to fail.
 """
