@@ -161,11 +161,12 @@ class UdpFraming(TcpFraming):
     """Modbus TCP's frames, one in a datagram: nothing that is wrong with one touches the next."""
 
     def hear(self, data: bytes) -> Heard:
-        heard = super().hear(data)
-        if self._buffer or self._garbled:
-            self._buffer, self._garbled = b"", ""
+        if len(data) < HEADER.size or HEADER.unpack_from(data)[1:] != (0, len(data) - HEADER.size):
             self._on_stray("a datagram that is no Modbus")
-        if isinstance(heard, Nonsense):
+            return None
+        heard = super().hear(data)
+        if isinstance(heard, Nonsense) or self._garbled:
+            self._garbled = ""
             self._waiting = True  # it proves nothing: anybody can send a datagram
             self._on_stray(str(heard))
             return None
