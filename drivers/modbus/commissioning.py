@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from drivers.modbus.bus import exchange_of
 from drivers.modbus.frames import Lost, Nonsense, Refusal, Silent
-from drivers.modbus.options import ModbusLink
+from drivers.modbus.options import ModbusLink, ModbusRtu
 from drivers.modbus.plan import BITS, END
 from drivers.modbus.probe import Point, Span, neighbours, spans
 from gateway.core.errors import NoAnswer, ProtocolError, Unavailable
@@ -35,6 +35,11 @@ class Conversation:
     @property
     def timeout_s(self) -> float:
         return self._link.timeout_s
+
+    @property
+    def over_network(self) -> bool:
+        """Whether there may be a converter in between, with a patience of its own."""
+        return not isinstance(self._link, ModbusRtu)
 
     async def open(self, timeout_s: float | None = None) -> None:
         """Connect, or connect anew with another patience. Raises Unavailable."""
@@ -193,7 +198,7 @@ async def scan_units(talk: Conversation, units: Iterable[int]) -> AsyncIterator[
             try:
                 answer = await talk.ask(unit, (3, 0, 1))
             except NoAnswer as silence:
-                if str(silence) and talk.timeout_s < SLOWEST_S:
+                if str(silence) and talk.over_network and talk.timeout_s < SLOWEST_S:
                     await talk.open(2 * talk.timeout_s)
                     continue
             except ProtocolError:

@@ -22,6 +22,7 @@ from drivers.modbus.options import Address, ModbusDevice, ModbusLink, ModbusRtu,
 from drivers.modbus.probe import NOT_PROBED, Answers, Judged, Point, Way, judge, keys, point_of, spans
 from gateway.cli.modbus_link import WHERE, link_at, link_options, serial_settings
 from gateway.cli.process import run_loop
+from gateway.core.errors import Unavailable
 from gateway.core.model import Device, Link, Tag
 from gateway.settings import load_line_file
 from gateway.settings.flow import flow
@@ -226,15 +227,21 @@ async def _scan(links: Iterable[ModbusLink], units: Sequence[int], output: str) 
     """Show the units as they are found, under the first settings that bring any; the exit code."""
     found: list[Present] = []
     where = settings = ""
+    failed: Unavailable | None = None
     for link in links:
-        async with conversation(link) as talk:
-            where, settings = talk.where, _settings(link)
-            async for present in scan_units(talk, units):
-                found.append(present)
-                if output == "table":
-                    click.echo(f"unit {present.unit:>3}  {present.how}{settings}")
+        try:
+            async with conversation(link) as talk:
+                where, settings = talk.where, _settings(link)
+                async for present in scan_units(talk, units):
+                    found.append(present)
+                    if output == "table":
+                        click.echo(f"unit {present.unit:>3}  {present.how}{settings}")
+        except Unavailable as error:
+            failed = error  # a port that does not know this speed or parity may know the next
         if found:
             break
+    if failed and not where:
+        raise failed
     if output == "json":
         rows = [{"unit": each.unit, "answer": each.how, "settings": settings.strip(", ")} for each in found]
         click.echo(orjson.dumps(rows).decode())

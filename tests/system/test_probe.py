@@ -18,9 +18,12 @@ from drivers.modbus.commissioning import Conversation, ask_around, conversation,
 from drivers.modbus.options import Address, ModbusTcp, Order
 from drivers.modbus.probe import Judged, Point, Way, judge, point_of
 from gateway.cli import cli
+from gateway.cli.modbus_link import link_at
 from gateway.core.contracts import Simulator
+from gateway.core.errors import Unavailable
 from gateway.core.model import Link, Tag
 from gateway.settings import load_line_file
+from tests.support.modbus_scripted import Question, scripted
 
 pytestmark = pytest.mark.system
 
@@ -189,3 +192,54 @@ async def test_scanning_shows_who_is_there_and_none_is_exit_code_1(tmp_path: Pat
     assert found.exit_code == 0
     assert "unit   7  answers with exception 2" in found.stdout
     assert "1 of 4 unit ids" in found.stdout
+
+
+async def test_a_serial_bus_is_scanned_and_probed(tmp_path: Path) -> None:
+    port = tmp_path / "bus"
+    file = tmp_path / "line.yaml"
+    file.write_text(
+        f"line: pl1\nsite: s\nlinks:\n  - {{id: bus, type: modbus-rtu, port: {port}, timeout_s: 0.5, "
+        "devices: [{id: meter, template: eastron-sdm630, address: 3}]}\n"
+    )
+    (link,) = load_line_file(file, templates=TEMPLATES).links
+    simulator = DRIVERS[link.type].make_simulator(link)
+    await simulator.start()
+    try:
+        simulator.set("meter", {tag.name: said(tag) for tag in link.devices[0].tags})
+        scanned = await command("probe", str(port), "--scan-units", "2-4", "--scan-serial", "--timeout", "0.2")
+        found = await command("probe", str(port), "--unit", "3", "--register", "30071", "--type", "float32")
+    finally:
+        await simulator.close()
+    assert scanned.exit_code == 0, scanned.output
+    assert "unit   3  answers with exception 2, 9600 baud, parity none" in scanned.output
+    assert found.exit_code == 0, found.output
+    assert "- {name: value, register: 70, function: 4, type: float32}" in found.output
+    assert simulator.writes == 0
+
+
+async def test_a_port_that_is_not_there_is_a_sentence_also_when_every_speed_is_tried(tmp_path: Path) -> None:
+    result = await command("probe", str(tmp_path / "none"), "--scan-units", "1", "--scan-serial")
+    assert isinstance(result.exception, Unavailable)
+    assert "none" in str(result.exception)
+    refused = await command("probe", "127.0.0.1", "--scan-units", "1", "--scan-serial")
+    assert "is for a serial port" in refused.output
+
+
+async def test_late_answers_of_a_converter_make_the_scan_more_patient(tmp_path: Path) -> None:
+    """The converter waits for a dead unit longer than the scan does; its late word must not hide the next unit."""
+    late: list[Question] = []
+
+    def dead(question: Question) -> tuple[bytes, ...]:
+        late.append(question)
+        return ()
+
+    def both(question: Question) -> tuple[bytes, ...]:
+        return (late[0].frame(bytes((0x83, 11))),)  # the answer to the one before; this one is still waiting
+
+    async with scripted(dead, both) as server:
+        link = link_at(f"127.0.0.1:{server.port}", "modbus-tcp", 9600, "none").model_copy(update={"timeout_s": 0.1})
+        async with conversation(link) as talk:
+            present = [each.unit async for each in scan_units(talk, [1, 2])]
+            assert talk.timeout_s == pytest.approx(0.2)
+    assert present == [2]
+    assert [question.unit for question in server.questions] == [1, 2, 2]
