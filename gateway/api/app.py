@@ -7,6 +7,8 @@
 ``/api/v1/live``      newest values; ``?device=site/line/device`` (may be repeated) narrows
 ``/api/v1/devices``   every device with its tags, state and address
 ``/api/v1/status``    links, sinks, journal, configuration, clock, and what travels unprotected
+``/api/v1/journal``   what it holds and what became of it; ``/records`` reads and checks it (api.desk)
+``/api/v1/dead-…``    ``dead-letters``: GET, DELETE ``/{id}``, POST ``/{id}/resend`` (api.desk)
 ``/api/v1/reload``    POST: read the configuration again; what changed, or 422 with every mistake (api.reload)
 ====================  =====================================================================================
 
@@ -29,10 +31,11 @@ from starlette.routing import Route
 from gateway.api import views
 from gateway.api.access import Access
 from gateway.api.answers import answer
+from gateway.api.desk import Desk, desk_routes
 from gateway.api.metrics import GatewayCollector
 from gateway.api.reload import Reload, reload_route
 from gateway.core.clock import Clock, SystemClock
-from gateway.core.contracts import Board, Journal
+from gateway.core.contracts import Board, Journal, JournalDesk
 from gateway.core.model import Link
 from gateway.health import Health
 
@@ -88,6 +91,7 @@ def make_api(
         return answer(views.status(board, health, journal.stats(), links(), plaintext(), clock.time_ns()))
 
     changing = [reload_route(reload)] if reload else []
+    desk = desk_routes(Desk(journal)) if isinstance(journal, JournalDesk) else []
     return Starlette(
         routes=[
             Route("/healthz", healthz),
@@ -97,6 +101,7 @@ def make_api(
             Route("/api/v1/devices", devices),
             Route("/api/v1/status", status),
             *changing,
+            *desk,
         ],
         middleware=[Middleware(Access, token=token)],
         exception_handlers={HTTPException: _refuse, 500: _failed},

@@ -169,19 +169,20 @@ def _sink(sink: SinkHealth, cursor: CursorStats, gaps: Sequence[Gap]) -> dict[st
         "writes": sink.writes,
         "records": {name: count.records for name, count in counts.items()},
         "readings": {name: count.readings for name, count in counts.items()},
-        "dropped_by": _by_reason(cursor.dropped_by),
-        "gaps": [_gap(gap) for gap in gaps if gap.cursor in (sink.name, "")],
+        "dropped_by": by_reason(cursor.dropped_by),
+        "gaps": [gap_view(gap) for gap in gaps if gap.cursor in (sink.name, "")],
         "delivered_since_start": {"records": sink.delivered_records, "readings": sink.delivered_readings},
         "last_delivery": milliseconds(sink.last_delivery_ns),
         "catching_up": sink.history,
     }
 
 
-def _by_reason(counts: Mapping[str, Count]) -> dict[str, dict[str, int]]:
+def by_reason(counts: Mapping[str, Count]) -> dict[str, dict[str, int]]:
+    """Counts by reason."""
     return {str(reason): {"records": size.records, "readings": size.readings} for reason, size in counts.items()}
 
 
-def _gap(gap: Gap) -> dict[str, Any]:
+def gap_view(gap: Gap) -> dict[str, Any]:
     """What a sink never got; ``after`` and ``before`` are the times of the records around it."""
     return {
         "reason": gap.reason,
@@ -201,7 +202,7 @@ def _journal(stats: JournalStats, now_ns: int) -> dict[str, Any]:
         "accepted_readings": stats.accepted_readings,
         "lost_records": stats.lost_records,
         "lost_readings": stats.lost_readings,
-        "lost_by": _by_reason(stats.lost_by),
+        "lost_by": by_reason(stats.lost_by),
         "bytes": stats.bytes,
         "max_bytes": stats.max_bytes,
         "oldest": milliseconds(stats.oldest_time_ns or 0),

@@ -34,6 +34,8 @@ COMMANDS: Mapping[str, Entry] = {
     "templates": Entry("gateway.cli.templates:templates", "Maps of known instruments: list, show, check."),
     "sunspec": Entry("gateway.cli.sunspec:sunspec", "Make a template of what a SunSpec device says it has."),
     "tags": Entry("gateway.cli.tags:tags", "Tags of a device to and from a spreadsheet."),
+    "journal": Entry("gateway.cli.journal:journal", "What the journal holds: stat, check, export."),
+    "dead-letters": Entry("gateway.cli.dead_letters:dead_letters", "What a sink refused: list, show, resend, drop."),
     "simulate": Entry("gateway.cli.simulate:simulate", "Play the instruments of a line."),
     "demo": Entry("gateway.cli.demo:demo", "A simulated line, read and published."),
     "schema": Entry("gateway.cli.schema:schema", "JSON schemas of the files, for editors."),

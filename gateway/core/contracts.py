@@ -215,6 +215,9 @@ class Examined:
 class JournalDesk(Protocol):
     """What people may do with a journal, while it is open: look, and decide about dead letters."""
 
+    def stats(self) -> JournalStats:
+        """See Journal."""
+
     async def letters(self, after: int = 0, cursor: str = "", limit: int = 100) -> Sequence[DeadLetter]:
         """Dead letters with a larger id, oldest first."""
 

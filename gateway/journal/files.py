@@ -12,6 +12,10 @@ from gateway.core.errors import JournalError
 from gateway.journal.codec import checksum
 
 
+class InUseError(JournalError):
+    """Another process has the journal."""
+
+
 class DirectoryLock:
     """One process at a time: flock on ``lock``, which holds the number of the process.
 
@@ -30,7 +34,7 @@ class DirectoryLock:
         except BlockingIOError:
             owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
             os.close(fd)
-            raise JournalError(
+            raise InUseError(
                 f"the journal in {self._path.parent} is in use by another gateway (process {owner or 'unknown'}): "
                 "stop that one, or give this one a directory of its own"
             ) from None

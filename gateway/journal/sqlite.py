@@ -339,6 +339,8 @@ class SqliteJournal:
 
     async def letters(self, after: int = 0, cursor: str = "", limit: int = 100) -> Sequence[DeadLetter]:
         """See core.contracts.JournalDesk."""
+        if self._letters:
+            await self._store_decision()
         where = "WHERE id > ? AND (cursor = ? OR ? = '') ORDER BY id LIMIT ?"
         return await self._worker.run(partial(self._store.letters, where, after, cursor, cursor, limit))
 
