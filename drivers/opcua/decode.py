@@ -12,19 +12,19 @@ bool           Boolean
 text           String (null: empty), LocalizedText (its text), DateTime (ISO 8601 UTC), Guid
 =============  ===================================================================
 
-A null variant and every array are BadTypeMismatch, NaN and ±Inf are BadSensorFailure.
+A null variant and an array of which no element is asked for are BadTypeMismatch, NaN and ±Inf are BadSensorFailure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
 from typing import Any
 
 from drivers.opcua.library import ua
-from drivers.opcua.wire import Columns
+from drivers.opcua.wire import ARRAY, MATRIX, Columns
 from gateway.core.errors import ProtocolError
 from gateway.core.model import Device, Kind, Scan, TimeSource, Value
 from gateway.core.quality import Status
@@ -35,6 +35,8 @@ OVERFLOW = 0x0000_0480  # InfoType DataValue with the overflow bit: the queue of
 
 SANE_PAST_NS = 30 * 86_400 * 10**9  # older source times than this are a clock that was reset
 SANE_FUTURE_NS = 5 * 60 * 10**9
+
+BAD_INDEX_RANGE_NO_DATA: int = ua.StatusCodes.BadIndexRangeNoData
 
 EPOCH_US = 11_644_473_600 * 10**6  # 1970 in microseconds since 1601, where the time of OPC UA begins
 EXACT = 2**53  # up to here every integer is a double
@@ -49,6 +51,7 @@ class Slot:
 
     device: int  # position in the link's devices
     index: int  # position in device.tags
+    element: int | None = None  # of the array, where the tag is one
 
 
 # -------------------------------------------------------------------------------------------------------- scans
@@ -69,6 +72,7 @@ def notification_scans(
     if any(items.status):
         overflows = sum(code & OVERFLOW == OVERFLOW for code in items.status)
     found = [slots[handle] for handle in handles]
+    pick(items, {position: slot.element for position, slot in enumerate(found) if slot.element is not None})
     device = found[0].device if found else 0
     if len(set(handles)) == len(handles) and all(slot.device == device for slot in found):  # nearly always
         if not found:
@@ -85,6 +89,23 @@ def notification_scans(
         for (_, device), positions in sorted(rounds.items(), key=lambda entry: entry[0])
     ]
     return scans, overflows
+
+
+def pick(data: Columns, elements: Mapping[int, int]) -> None:
+    """Put an element in the place of its array, at the positions in ``data`` that are keys of ``elements``.
+
+    An array that is too short has BadIndexRangeNoData; what is no array is left as none of the types that are taken.
+    """
+    for position, element in elements.items():
+        kind, value = data.types[position], data.values[position]
+        if data.status[position] >= BAD:
+            continue
+        if not kind & ARRAY or kind & MATRIX or value is None:
+            data.types[position] = MATRIX
+        elif element >= len(value):
+            data.status[position] = BAD_INDEX_RANGE_NO_DATA
+        else:
+            data.types[position], data.values[position] = kind & ~ARRAY, value[element]
 
 
 def scan_of(device: Device, index: tuple[int, ...], data: Columns, received_ns: int) -> Scan:

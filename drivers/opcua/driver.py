@@ -14,10 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 from drivers.opcua import plan
-from drivers.opcua.decode import Slot, scan_of
+from drivers.opcua.decode import Slot, pick, scan_of
 from drivers.opcua.failures import ServiceFault
 from drivers.opcua.library import ua
-from drivers.opcua.nodes import Node, index_of, parse
+from drivers.opcua.nodes import index_of, parse
 from drivers.opcua.options import Address, OpcUa
 from drivers.opcua.quiet import hush
 from drivers.opcua.requests import ReadRequest
@@ -49,6 +49,7 @@ class OpcUaDriver:
         self._subscriptions: Subscriptions | None = None
         self._nodes: dict[tuple[str, int], Any] = {}  # (device path, tag index) → NodeId of this session
         self._requests: dict[Group, list[ReadRequest]] = {}
+        self._elements: dict[Group, dict[int, int]] = {}  # position in the group → element of an array
         self._read_limit = plan.CALL_LIMIT
         self._said: set[str] = set()  # what was logged once for this driver
         hush()
@@ -77,6 +78,7 @@ class OpcUaDriver:
         try:
             self._read_limit = plan.call_limit(session.nodes_per_read)
             self._requests.clear()
+            self._elements.clear()
             self._resolve(session)
             await self._subscribe(session)
         except BaseException:
@@ -94,7 +96,7 @@ class OpcUaDriver:
         self._nodes.clear()
         for group in self._configured_polled + self._configured_pushed:
             for i in group.index:
-                node = _node(group.device.tags[i])
+                node = parse(_address(group.device.tags[i]).node)
                 index = index_of(node, session.namespaces)
                 if index is not None:
                     self._nodes[group.device.path, i] = ua.NodeId(node.identifier, index)
@@ -112,11 +114,12 @@ class OpcUaDriver:
         for group in self._configured_pushed:
             device = position[group.device.path]
             for i in group.index:
+                slot = Slot(device, i, _address(group.device.tags[i]).element)
                 node = self._nodes.get((group.device.path, i))
                 if node is None:
                     subscriptions.failed.setdefault(device, {})[i] = Status.BAD_NODE_ID_UNKNOWN
                 else:
-                    rates.setdefault(group.period_ns, {})[Slot(device, i)] = node
+                    rates.setdefault(group.period_ns, {})[slot] = node
         refused: list[Slot] = []
         for period_ns, nodes in sorted(rates.items()):
             refused += await subscriptions.add(period_ns / 1e9, nodes)
@@ -139,6 +142,10 @@ class OpcUaDriver:
         if session is None:
             raise Unavailable(f"{self._link.id}: not connected")
         data = await self._read_all(session, group)
+        if group not in self._elements:
+            elements = [_address(tag).element for tag in group.tags]
+            self._elements[group] = {i: element for i, element in enumerate(elements) if element is not None}
+        pick(data, self._elements[group])
         return scan_of(group.device, group.index, data, self._clock.time_ns())
 
     async def _read_all(self, session: Session, group: Group) -> Columns:
@@ -184,7 +191,7 @@ _UNKNOWN = (0, None, int(Status.BAD_NODE_ID_UNKNOWN), NO_TIME, NO_TIME)
 """The answer about a node of a namespace that the server does not have."""
 
 
-def _node(tag: Tag) -> Node:
+def _address(tag: Tag) -> Address:
     if not isinstance(tag.address, Address):
         raise TypeError(f"tag {tag.name} is not an OPC UA tag")
-    return parse(tag.address.node)
+    return tag.address

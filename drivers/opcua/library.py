@@ -6,6 +6,7 @@ hardly documented, ``requests`` on what is inside of it; tests/unit/opcua/test_l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import asyncua
@@ -22,7 +23,11 @@ Client: Any = asyncua.client.client.Client
 Server: Any = asyncua.server.server.Server
 CallbackType: Any = _CallbackType
 cert_gen: Any = asyncua.crypto.cert_gen
-SecurityPolicyBasic256Sha256: Any = asyncua.crypto.security_policies.SecurityPolicyBasic256Sha256
+SECURITY_POLICIES: Mapping[str, Any] = {
+    "Basic256Sha256": asyncua.crypto.security_policies.SecurityPolicyBasic256Sha256,
+    "Aes128_Sha256_RsaOaep": asyncua.crypto.security_policies.SecurityPolicyAes128Sha256RsaOaep,
+    "Aes256_Sha256_RsaPss": asyncua.crypto.security_policies.SecurityPolicyAes256Sha256RsaPss,
+}
 InvalidSignature: Any = asyncua.crypto.uacrypto.InvalidSignature  # type: ignore[attr-defined]
 struct_from_binary: Any = asyncua.ua.ua_binary.struct_from_binary
 struct_to_binary: Any = asyncua.ua.ua_binary.struct_to_binary

@@ -17,6 +17,7 @@ class Address:
     """Where a tag is in an OPC UA server; the ``address`` of a core Tag."""
 
     node: str  # nsu=<uri>;s=… · ns=<index>;s=… · i=…
+    element: int | None = None  # of an array, counted from 0
 
 
 class OpcUaTag(TagOptions):
@@ -26,9 +27,13 @@ class OpcUaTag(TagOptions):
         min_length=3, max_length=4096, description="nsu=<namespace uri>;s=<identifier>, or i= g= b= in place of s="
     )
 
+    element: int | None = Field(
+        None, ge=0, le=1_000_000, description="which element of the variable, where it is an array; the first one is 0"
+    )
+
     def wire_address(self, device: DeviceOptions) -> Address:
         """The node as written; it is resolved at every session."""
-        return Address(self.node)
+        return Address(self.node, self.element)
 
     @field_validator("node")
     @classmethod
@@ -56,7 +61,7 @@ class OpcUaDevice(DeviceOptions):
 class Security(Options):
     """How the conversation is protected."""
 
-    policy: Literal["None", "Basic256Sha256"] = Field(
+    policy: Literal["None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"] = Field(
         description="None must be said explicitly: anyone can then read and forge values"
     )
     mode: Literal["Sign", "SignAndEncrypt"] = Field(

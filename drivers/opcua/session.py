@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from drivers.opcua import pki
 from drivers.opcua.failures import Peer, translated
-from drivers.opcua.library import Buffer, Client, SecurityPolicyBasic256Sha256, ua
+from drivers.opcua.library import SECURITY_POLICIES, Buffer, Client, ua
 from drivers.opcua.options import OpcUa
 from drivers.opcua.requests import ReadRequest
 from drivers.opcua.wire import Columns, Published, published, read_results, response
@@ -242,7 +242,11 @@ async def _protect(client: Any, endpoint: Any, peer: Peer, options: OpcUa) -> No
         raise Refused(f"{peer}: {e}") from e
     client.application_uri = own.uri
     await client.set_security(
-        SecurityPolicyBasic256Sha256, own.certificate, own.key, server_certificate=certificate, mode=mode
+        SECURITY_POLICIES[options.security.policy],
+        own.certificate,
+        own.key,
+        server_certificate=certificate,
+        mode=mode,
     )
 
 

@@ -48,6 +48,7 @@ class OpcUaSimulator:
         self._namespaces_first = tuple(namespaces_first)
         self._server: Any = None
         self._nodes: dict[str, dict[str, tuple[Tag, Any]]] = {}  # device id → tag name → tag, NodeId or None
+        self._arrays: dict[Any, list[Value]] = {}  # NodeId → what it holds, where tags are elements of it
         self._waiting: asyncio.Queue[list[tuple[Any, Any]]] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
         self._writes = 0
@@ -107,7 +108,7 @@ class OpcUaSimulator:
         await server.load_certificate(own.certificate)
         await server.load_private_key(own.key)
         await server.set_application_uri(own.uri)
-        server.set_security_policy([ua.SecurityPolicyType[f"Basic256Sha256_{security.mode}"]])
+        server.set_security_policy([ua.SecurityPolicyType[f"{security.policy.replace('_', '')}_{security.mode}"]])
 
     async def _make_nodes(self, server: Any) -> None:
         for uri in self._namespaces_first:
@@ -131,8 +132,16 @@ class OpcUaSimulator:
                     )
                 kind, value = _TYPES[tag.kind]
                 node_id = ua.NodeId(node.identifier, index)
-                await folder.add_variable(node_id, tag.name, ua.Variant(value, kind))
                 nodes[tag.name] = (tag, node_id)
+                element = _address(tag).element
+                if element is None:
+                    await folder.add_variable(node_id, tag.name, ua.Variant(value, kind))
+                    continue
+                array = self._arrays.get(node_id)
+                if array is None:
+                    array = self._arrays[node_id] = []
+                    await folder.add_variable(node_id, tag.name, ua.Variant([], kind, is_array=True))
+                array += [value] * (element + 1 - len(array))
 
     # -------------------------------------------------------------------------------------------------- values
 
@@ -142,11 +151,21 @@ class OpcUaSimulator:
         nodes = self._nodes[device]
         self._waiting.put_nowait(
             [
-                (node, _data_value(tag, value, now))
+                (node, self._in_array(node, tag, _data_value(tag, value, now)))
                 for (tag, node), value in ((nodes[name], value) for name, value in values.items())
                 if node is not None
             ]
         )
+
+    def _in_array(self, node: Any, tag: Tag, data: Any) -> Any:
+        """The whole array with a new value of the tag, where the tag is an element of one."""
+        element = _address(tag).element
+        if element is None or data.Value.Value is None:
+            return data
+        array = self._arrays[node]
+        array[element] = data.Value.Value
+        data.Value = ua.Variant(list(array), data.Value.VariantType, is_array=True)
+        return data
 
     async def _write(self) -> None:
         """One task for all values: asyncua's way of writing is a coroutine, though it hardly ever waits."""

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from drivers.opcua.library import Buffer, struct_from_binary, ua, variant_from_binary
 from gateway.core.errors import ProtocolError
 
-ARRAY = -1  # in Columns.types: an array of whatever type
+ARRAY, MATRIX = 0x80, 0x40  # in Columns.types beside the type, as in the encoding of a Variant: more than one value
 NO_TIME = 0  # in Columns.source and .server: not told
 
 EPOCH_1601 = datetime(1601, 1, 1, tzinfo=UTC)
@@ -34,7 +34,7 @@ class Columns:
     """DataValues by column: each list has shape (n,)."""
 
     handles: list[int] = field(default_factory=list)  # client handles; empty in the answer to a Read
-    types: list[int] = field(default_factory=list)  # built-in types, Part 6, 5.1.2; 0: no value
+    types: list[int] = field(default_factory=list)  # built-in types, Part 6, 5.1.2, | ARRAY | MATRIX; 0: no value
     values: list[Any] = field(default_factory=list)  # as asyncua would have them
     status: list[int] = field(default_factory=list)
     source: list[int] = field(default_factory=list)  # ticks of 100 ns since 1601
@@ -145,7 +145,12 @@ def columns_of(items: Iterable[Any]) -> Columns:
 
 
 def _variant(variant: Any) -> tuple[int, Any]:
-    return ARRAY if variant.is_array else variant.VariantType.value, variant.Value
+    kind: int = variant.VariantType.value
+    if variant.is_array:
+        kind |= ARRAY
+    if variant.Dimensions and len(variant.Dimensions) > 1:
+        kind |= MATRIX
+    return kind, variant.Value
 
 
 def _ticks(stamp: datetime | None) -> int:

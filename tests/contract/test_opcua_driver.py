@@ -22,6 +22,8 @@ DEVICES: Mapping[str, Tags] = {
     "feed": [
         {"name": "valve", "node": f"nsu={PLANT};s=Feed.Valve", "unit": "%", "scale": 0.1, "offset": 5},
         {"name": "mass", "node": f"nsu={SPARE};b=YWJj", "unit": "kg"},
+        {"name": "zone_1", "node": f"nsu={PLANT};s=Zones", "element": 0, "unit": "Cel"},
+        {"name": "zone_3", "node": f"nsu={PLANT};s=Zones", "element": 2, "unit": "Cel"},
     ],
 }
 
@@ -31,11 +33,11 @@ class OpcUaContract(DriverContract):
 
     first: Mapping[str, Mapping[str, Value]] = {
         "reactor": {"pressure": 1.25, "speed": -300, "running": True, "phase": "heat, 加热"},
-        "feed": {"valve": 42.5, "mass": 1e9},
+        "feed": {"valve": 42.5, "mass": 1e9, "zone_1": 80.5, "zone_3": 81.5},
     }
     second: Mapping[str, Mapping[str, Value]] = {
         "reactor": {"pressure": -0.5, "speed": 2**62, "running": False, "phase": "cool"},
-        "feed": {"valve": 5.0, "mass": 0.125},
+        "feed": {"valve": 5.0, "mass": 0.125, "zone_1": 90.5, "zone_3": -4.0},
     }
 
     def make_driver(self, link: Link, clock: Clock) -> Driver:

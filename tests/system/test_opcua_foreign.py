@@ -91,6 +91,20 @@ async def test_every_type_arrives_as_its_kind(server: SharedServer, mode: str) -
         assert type(got[0]) is type(value), name
 
 
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_elements_of_an_array(server: SharedServer, mode: str) -> None:
+    node = f"nsu={URI};s=Array"
+    tags = [{"name": f"element_{n}", "node": node, "element": n} for n in (2, 0, 3)]
+    async with connected(link_to(server.port, tags, mode)) as driver, listening(driver) as heard:
+        await heard.until(lambda h: len(h.values) == 3, "every element")
+    assert {name: values[-1] for name, values in heard.values.items()} == {
+        "element_2": 3.0,
+        "element_0": 1.0,
+        "element_3": None,
+    }
+    assert heard.status["element_3"][-1] == 0x8037_0000  # BadIndexRangeNoData
+
+
 async def test_f22_a_value_of_another_type_is_never_cast(server: SharedServer) -> None:
     tags = [tag(name, kind=kind) for name, kind in WRONG_KIND.items()]
     async with connected(link_to(server.port, tags)) as driver, listening(driver) as heard:
@@ -218,13 +232,20 @@ async def test_f3_a_frozen_server_is_noticed_and_comes_back(server: SharedServer
         await driver.close()
 
 
-@pytest.mark.parametrize("mode", ["Sign", "SignAndEncrypt"])
+@pytest.mark.parametrize(
+    ("policy", "mode"),
+    [
+        ("Basic256Sha256", "Sign"),
+        ("Basic256Sha256", "SignAndEncrypt"),
+        ("Aes128_Sha256_RsaOaep", "SignAndEncrypt"),
+        ("Aes256_Sha256_RsaPss", "SignAndEncrypt"),
+    ],
+)
 async def test_f18_an_unknown_certificate_is_refused_until_a_person_trusts_it(
-    server: SharedServer, mode: str, tmp_path: Path
+    server: SharedServer, policy: str, mode: str, tmp_path: Path
 ) -> None:
-    link = link_to(
-        server.port, counters(3), security={"policy": "Basic256Sha256", "mode": mode}, pki=tmp_path, timeout_s=3
-    )
+    security = {"policy": policy, "mode": mode}
+    link = link_to(server.port, counters(3), security=security, pki=tmp_path, timeout_s=3)
     driver = OpcUaDriver(link, SystemClock())
     try:
         with pytest.raises(Refused, match=r"not trusted yet.*thumbprint [0-9A-F]{40}.*move .*rejected"):

@@ -28,6 +28,8 @@ DEVICES: Mapping[str, Tags] = {
 }
 SIGNED = {"policy": "Basic256Sha256", "mode": "Sign"}
 ENCRYPTED = {"policy": "Basic256Sha256"}
+AES128 = {"policy": "Aes128_Sha256_RsaOaep"}
+AES256 = {"policy": "Aes256_Sha256_RsaPss", "mode": "Sign"}
 
 
 def link_to(port: int, pki: Path, security: Mapping[str, str], **options: Any) -> Link:
@@ -50,7 +52,7 @@ def trust_simulator(pki: Path) -> None:
     shutil.copy(pki / "simulator" / "own" / "pilot-gateway-simulator.der", pki / "trusted")
 
 
-@pytest.mark.parametrize("security", [SIGNED, ENCRYPTED])
+@pytest.mark.parametrize("security", [SIGNED, ENCRYPTED, AES128, AES256])
 async def test_values_come_while_keys_are_renewed(
     security: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

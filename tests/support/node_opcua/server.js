@@ -39,7 +39,9 @@ async function main() {
     serverInfo: { applicationUri }, serverCertificateManager, userCertificateManager, certificateFile,
     privateKeyFile: serverCertificateManager.privateKey,
     securityModes: [MessageSecurityMode.None, MessageSecurityMode.Sign, MessageSecurityMode.SignAndEncrypt],
-    securityPolicies: [SecurityPolicy.None, SecurityPolicy.Basic256Sha256],
+    securityPolicies: [
+      SecurityPolicy.None, SecurityPolicy.Basic256Sha256, SecurityPolicy.Aes128_Sha256_RsaOaep, SecurityPolicy.Aes256_Sha256_RsaPss,
+    ],
     allowAnonymous: true,
     userManager: { isValidUser: (name, password) => name === options.username && password === options.password },
     serverCapabilities: {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.opcua.decode import Slot, bad_scan, notification_scans, scan_of
+from drivers.opcua.decode import Slot, bad_scan, notification_scans, pick, scan_of
 from drivers.opcua.library import ua
 from drivers.opcua.wire import columns_of
 from gateway.core.errors import ProtocolError
@@ -82,6 +82,28 @@ def test_what_a_tag_takes(i: int, kind: Any, value: Any, wanted: Value) -> None:
 )
 def test_f22_anything_else_is_a_type_mismatch(i: int, kind: Any, value: Any) -> None:
     assert one(i, data(value, kind)) == (None, Status.BAD_TYPE_MISMATCH)
+
+
+def picked(value: Any, element: int, kind: Any = T.Double, **more: Any) -> tuple[Value, int]:
+    columns = columns_of([data(1.5, T.Double), ua.DataValue(ua.Variant(value, kind, **more))])
+    pick(columns, {1: element})
+    scan = scan_of(DEVICE, (FLOAT, FLOAT), columns, NOW_NS)
+    assert scan.values[0] == 1.5
+    return scan.values[1], scan.status[1] if scan.status else GOOD
+
+
+def test_an_element_of_an_array() -> None:
+    assert picked([1.0, 2.0, 3.0], 2) == (3.0, GOOD)
+    assert picked([80.4000015258789], 0, T.Float) == (80.4, GOOD)
+
+
+def test_f22_an_array_that_became_shorter_or_no_array_at_all() -> None:
+    assert picked([1.0, 2.0], 2) == (None, ua.StatusCodes.BadIndexRangeNoData)
+    mismatch = (None, Status.BAD_TYPE_MISMATCH)
+    assert picked(7.0, 0) == mismatch
+    assert picked("text", 0, T.String) == mismatch
+    assert picked(["1.5"], 0, T.String) == mismatch
+    assert picked([[1.0, 2.0], [3.0, 4.0]], 0, Dimensions=[2, 2], is_array=True) == mismatch
 
 
 @pytest.mark.parametrize("kind", [T.Float, T.Double])
