@@ -5,7 +5,7 @@ In: a link's options. Out: answers, for ``probe.py`` and ``sunspec.py`` to judge
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -187,25 +187,30 @@ class Present:
     how: str
 
 
-async def scan_units(talk: Conversation, units: Iterable[int]) -> AsyncIterator[Present]:
+async def scan_units(talk: Conversation, units: Sequence[int]) -> AsyncIterator[Present]:
     """The units that answer, as they are found; any exception of the device itself counts.
 
     A converter waits for a dead unit too. Where its answers begin to come late, live units would be missed: the
-    patience is doubled and the unit is asked again.
+    patience is doubled, and the unit before, whose answer that may be, is asked again.
     """
-    for unit in units:
-        while True:
-            try:
-                answer = await talk.ask(unit, (3, 0, 1))
-            except NoAnswer as silence:
-                if str(silence) and talk.over_network and talk.timeout_s < SLOWEST_S:
-                    await talk.open(2 * talk.timeout_s)
-                    continue
-            except ProtocolError:
-                yield Present(unit, "answers, but not as Modbus wants it")
-            else:
-                if isinstance(answer, bytes):
-                    yield Present(unit, "answers function 3")
-                elif answer not in NOBODY:
-                    yield Present(unit, f"answers with exception {answer}")
-            break
+    at = 0
+    silent = -1  # the newest that said nothing
+    while at < len(units):
+        unit = units[at]
+        try:
+            answer = await talk.ask(unit, (3, 0, 1))
+        except NoAnswer as silence:
+            if str(silence) and talk.over_network and talk.timeout_s < SLOWEST_S:
+                await talk.open(2 * talk.timeout_s)
+                if at > 0 and silent == at - 1:
+                    at -= 1
+                continue
+            silent = at
+        except ProtocolError:
+            yield Present(unit, "answers, but not as Modbus wants it")
+        else:
+            if isinstance(answer, bytes):
+                yield Present(unit, "answers function 3")
+            elif answer not in NOBODY:
+                yield Present(unit, f"answers with exception {answer}")
+        at += 1

@@ -130,3 +130,27 @@ def test_texts_are_judged_by_what_can_be_read() -> None:
 def test_keys_say_what_is_not_usual(way: Way, said: dict[str, object]) -> None:
     assert keys(way) == said
     assert keys(RIGHT, replace(RIGHT, word_order=Order.LITTLE))["word_order"] == "big"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Type if kind is not Type.BIT])
+def test_every_type_can_be_judged(kind: Type) -> None:
+    way = Way(3, 8, kind, length=4 if kind is Type.STRING else None)
+    point = point_of(way, True, None)
+    data = bytes(range(0x11, 0x19))[: 2 * way.words]
+    judged = judge(point, {way.span: [data] * 3})
+    assert {each.way.type for each in judged} == {kind}
+    assert all(len(each.values) == 3 and each.reasons for each in judged)
+    assert keys(judged[0].way)["type"] == kind
+
+
+def test_every_step_of_the_score_is_explained_by_a_reason_or_a_prior() -> None:
+    """Two readings that differ in one thing differ by what the table in the docstring says."""
+    inside, outside = (
+        judge(point_of(RIGHT, True, limits), {RIGHT.span: [VOLTAGES[4:8]]})[0] for limits in ((0, 300), (0, 9))
+    )
+    assert (inside.way, outside.way) == (RIGHT, RIGHT)
+    assert inside.score - outside.score == 90
+    awkward = judge(point_of(RIGHT, True, None), {RIGHT.span: [VOLTAGES[4:8]]}, {RIGHT.span})[0]
+    free = judge(point_of(RIGHT, True, None), {RIGHT.span: [VOLTAGES[4:8]]})[0]
+    assert free.score - awkward.score == 20
+    assert "refused when asked for by itself" in awkward.reasons
