@@ -49,22 +49,22 @@ async def victoria_metrics(directory: Path) -> AsyncIterator[tuple[Process, int]
         yield process, port
 
 
-async def stored_values(port: int, metric: str = "reading_value") -> int:
+async def stored_values(port: int, metric: str = "reading_value", within: str = "1h") -> int:
     """How many samples of a metric the database holds, copies included, once it has none left to sort in.
 
     What was written a moment ago takes up to a second to show, also after a flush: so two looks have to agree.
     """
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
-        before, now = -1, await _count(client, metric)
+        before, now = -1, await _count(client, metric, within)
         while now != before:
             await asyncio.sleep(SETTLE_S)
-            before, now = now, await _count(client, metric)
+            before, now = now, await _count(client, metric, within)
         return now
 
 
-async def _count(client: httpx.AsyncClient, metric: str) -> int:
+async def _count(client: httpx.AsyncClient, metric: str, within: str) -> int:
     await client.get("/internal/force_flush")
-    answer = await client.get("/api/v1/query", params={"query": f"sum(count_over_time({metric}[1h]))"})
+    answer = await client.get("/api/v1/query", params={"query": f"sum(count_over_time({metric}[{within}]))"})
     answer.raise_for_status()
     result = answer.json()["data"]["result"]
     return int(result[0]["value"][1]) if result else 0

@@ -6,10 +6,12 @@ from tests.prove import (
     clock,
     damage,
     disk_faults,
+    fuzz,
     gateway_kill,
     journal_kill,
     outage,
     power_cut,
+    recovery,
     soak,
     stop,
     system_calls,
@@ -18,6 +20,19 @@ from tests.prove.proof import Proof
 
 PROOFS: Mapping[str, Proof] = {
     each.PROOF.name: each.PROOF
-    for each in (gateway_kill, journal_kill, power_cut, system_calls, damage, disk_faults, outage, stop, clock, soak)
+    for each in (
+        gateway_kill,
+        journal_kill,
+        power_cut,
+        system_calls,
+        damage,
+        disk_faults,
+        outage,
+        recovery,
+        stop,
+        clock,
+        soak,
+        fuzz,
+    )
 }
 """In the order of the table."""

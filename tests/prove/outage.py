@@ -116,7 +116,7 @@ async def prove(folder: Path, quick: bool, say: Progress) -> Reached:
                 await gateway.stop()
             watching.cancel()
             await asyncio.wait([watching])
-        stored = await stored_values(influx)
+        stored = await stored_values(influx, within="1d")
     per_s = {name: (readings - first[name]["delivered"]) / seconds for name, seconds in took.items()}
     slowest, p99 = min(per_s.values()), percentile(aged, 0.99)
     day_gb = each * DAY_READINGS / 1e9

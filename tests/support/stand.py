@@ -41,14 +41,16 @@ class Stand:
     client: httpx.AsyncClient
     api_port: int = field(default_factory=free_port)
     links: list[dict[str, Any]] = field(default_factory=list)
+    through: dict[str, int] = field(default_factory=dict)  # modbus, mqtt, influxdb → the port of a proxy before it
+    timeout_s: float = 20  # of the instruments: an answer that a busy machine delays must not count as none
     journal: dict[str, Any] = field(default_factory=lambda: {"max_size_mb": 64})
 
     def write_configuration(self) -> Path:
         """The files of a gateway that reads the stand."""
         tags = [{"name": f"t{i}", "register": 2 * i, "type": "float32"} for i in range(TAGS)]
         devices = [{"id": f"unit{u}", "address": u, "period_s": PERIOD_S, "tags": tags} for u in UNITS]
-        modbus = {"id": "bus", "type": "modbus-tcp", "host": "127.0.0.1", "port": self.modbus.port, "devices": devices}
-        modbus["timeout_s"] = 20  # an answer that a busy machine delays must not count as none
+        modbus: dict[str, Any] = {"id": "bus", "type": "modbus-tcp", "host": "127.0.0.1", "devices": devices}
+        modbus |= {"port": self.through.get("modbus", self.modbus.port), "timeout_s": self.timeout_s}
         lines = self.folder / "lines"
         lines.mkdir(exist_ok=True)
         (lines / "pl1.yaml").write_text(yaml.safe_dump({"line": "pl1", "links": [modbus, *self.links]}))
@@ -57,8 +59,11 @@ class Stand:
             "site": "wuxi",
             "journal": {"directory": str(self.folder / "journal"), **self.journal},
             "sinks": {
-                "mqtt": {"host": "127.0.0.1", "port": self.broker.port},
-                "influxdb": {"url": self.database.url, "bucket": "pilot"},
+                "mqtt": {"host": "127.0.0.1", "port": self.through.get("mqtt", self.broker.port)},
+                "influxdb": {
+                    "url": f"http://127.0.0.1:{self.through.get('influxdb', self.database.port)}",
+                    "bucket": "pilot",
+                },
             },
             "api": {"port": self.api_port},
         }
