@@ -96,7 +96,7 @@ def address(link: Link, device: Device | None = None) -> str:
     endpoint = getattr(options, "endpoint", None)
     if endpoint is None:
         host, port = getattr(options, "host", ""), getattr(options, "port", "")
-        endpoint = f"{link.type}://{host}:{port}"
+        endpoint = f"{link.type}://{host}:{port}" if host else f"{link.type}:{port}"  # a serial port has no host
     unit = getattr(device.options, "address", None) if device else None
     return str(endpoint) if unit is None else f"{endpoint}/{unit}"
 

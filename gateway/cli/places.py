@@ -39,7 +39,9 @@ def relocate(link: Link, host: str | None = None, port: int | None = None) -> Li
     else:
         wanted = {"host": host, "port": port}
         changes = {key: value for key, value in wanted.items() if value is not None}
-        unknown = changes.keys() - type(options).model_fields.keys()
+        known = type(options).model_fields.keys()
+        # without a host the port is a serial one: a name, which no number replaces
+        unknown = changes.keys() - (known if "host" in known else known - {"port"})
         if unknown:
             raise GatewayError(f"link {link.id} ({link.type}) has no {' and no '.join(sorted(unknown))} to change")
     return replace(link, options=options.model_copy(update=changes))
