@@ -70,6 +70,8 @@ def export(line_file: Path, device: str | None, output: Path, base: Base, langua
 def import_(sheet: Path, line_file: Path, device: str | None, dry_run: bool) -> None:
     """Replace the tags of a device in LINE_FILE by the rows of SHEET (CSV or xlsx).
 
+    The columns are those of export, in any order, with headers in English or Chinese; only name and register (or
+    node) are needed. Column address_base says how an address counts: 0 as on the wire, 1, or 4xxxx.
     Every mistake of every row is told as FILE:ROW: COLUMN: what is wrong. The rest of the line file stays as it is;
     the file as it was is kept beside it as .bak.
 
@@ -162,6 +164,7 @@ def _check(line_file: Path, text: str, device: str, wanted: Sequence[Tag]) -> No
 
 def _replace(file: Path, text: str) -> Path:
     """Write the file in one step, its permissions kept; the name of the copy of what it was."""
+    file = file.resolve()  # what a link leads to, not the link
     backup = file.with_name(f"{file.name}.bak")
     try:
         shutil.copy2(file, backup)

@@ -132,6 +132,8 @@ def own_tags(wanted: Sequence[Tag], inherited: Mapping[str, Tag]) -> list[Tag]:
 
 def with_tags(text: str, device: str, tags: Sequence[Tag]) -> str:
     """The text of the line file with these as the device's own tags. Raises GatewayError where that cannot be done."""
+    if text.startswith("\ufeff"):  # the parser does not count it
+        return "\ufeff" + with_tags(text[1:], device, tags)
     mapping = _mapping_of(text, device)
     newline = "\r\n" if "\r\n" in text else "\n"
     for key, value in mapping.value:
@@ -160,6 +162,8 @@ def _items(node: yaml.Node | None, name: str) -> Sequence[Any]:
 
 def _replaced(text: str, key: yaml.Node, value: yaml.Node, tags: Sequence[Tag], newline: str) -> str:
     start, end = value.start_mark.index, value.end_mark.index
+    if text[start] in "&!":
+        raise GatewayError("the tags are used by another device, too (an anchor, &…); edit them by hand")
     if start < key.end_mark.index:
         raise GatewayError("the tags are those of another device (an alias, *…); edit them by hand")
     if not isinstance(value, yaml.SequenceNode) or not value.value:
@@ -193,6 +197,6 @@ def _inserted(text: str, mapping: yaml.MappingNode, tags: Sequence[Tag], newline
         return f"{text[:end].rstrip()}, tags: {_flowing(tags)}{text[end:]}"
     start = mapping.start_mark.index
     end = start + _content(text[start : mapping.end_mark.index], newline)
-    indent = " " * mapping.start_mark.column
+    indent = " " * mapping.value[0][0].start_mark.column
     block = "".join(f"{newline}{indent}  - {flow(tag)}" for tag in tags)
     return f"{text[:end]}{newline}{indent}tags:{block}{text[end:]}"

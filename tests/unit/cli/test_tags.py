@@ -219,3 +219,39 @@ def test_without_the_extra_xlsx_says_what_is_missing(line: Path, monkeypatch: py
     monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
     result = run("export", line, "--device", "vessel", "-o", line.parents[1] / "tags.xlsx")
     assert "pilot-gateway[spreadsheet]" in str(result.exception)
+
+
+def test_a_byte_order_mark_windows_ends_and_a_link_are_kept(line: Path) -> None:
+    real = line.with_name("real.txt")
+    real.write_bytes(b"\xef\xbb\xbf" + LINE.replace("\n", "\r\n").encode())
+    line.unlink()
+    line.symlink_to(real)
+    file = sheet(line, "vessel")
+    rows = table(file)
+    rows[0]["unit"] = "K"
+    write(file, rows)
+    assert run("import", file, line, "--device", "vessel").exit_code == 0
+    assert line.is_symlink()
+    text = real.read_bytes().decode()
+    assert text.startswith("\ufeff# the skid\r\n")
+    assert (
+        "        tags:\r\n          - {name: temperature, register: 10, type: int16, scale: 0.1, unit: K}\r\n" in text
+    )
+    assert text.count("\n") == text.count("\r\n")
+    assert run("import", file, line, "--device", "vessel").stdout.endswith("nothing changes\n")
+
+
+def test_tags_that_two_devices_share_are_left_alone(line: Path) -> None:
+    line.write_text(
+        "line: pl1\nlinks:\n  - id: bus\n    type: modbus-tcp\n    host: h\n    devices:\n"
+        "      - id: a\n        tags: &all\n          - {name: t, register: 1}\n"
+        "      - id: b\n        address: 2\n        tags: *all\n"
+    )
+    before = line.read_text()
+    for device in ("a", "b"):
+        file = sheet(line, device)
+        rows = table(file)
+        rows[0]["unit"] = "K"
+        write(file, rows)
+        assert "edit them by hand" in str(run("import", file, line, "--device", device).exception)
+    assert line.read_text() == before
