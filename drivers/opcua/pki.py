@@ -6,7 +6,7 @@
       own/       pilot-gateway.der   certificate of the gateway: what a server has to trust
                  pilot-gateway.key   its key, readable by the gateway alone
       trusted/   certificates of servers (DER or PEM) that a person has checked
-      rejected/  certificates of servers that were refused: move one to trusted/ to trust it
+      rejected/  certificates of servers that were refused: pilot-gateway certs trust moves one to trusted/
 
 asyncua trusts every server unless told otherwise, so nothing here is left to it: a server's certificate is judged
 before the first protected byte is exchanged. Blocking: call in a thread.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +40,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from drivers.opcua.library import cert_gen
 from gateway.core.errors import Refused
 
+DEFAULT_FOLDER = Path("/var/lib/pilot-gateway/pki")
 VALID_DAYS = 3650
 REJECTED_MOST = 100  # files; a server that shows a new certificate every time must not fill the disk
 KEY_BITS_LEAST = 2048  # Basic256Sha256, Part 7
@@ -117,9 +119,13 @@ def check_server(
     trusted = is_trusted(folder, certificate)
     if trusted and not reasons:
         return
-    kept = _reject(folder, parsed)
+    _reject(folder, parsed)
     if not trusted:
-        todo = f"compare the thumbprint with the server's own; if it is the same, move {kept} to {folder / 'trusted'}"
+        where = "" if folder == DEFAULT_FOLDER else f" --pki {shlex.quote(str(folder))}"
+        todo = (
+            "compare the thumbprint with the one that the server itself shows; if it is the same: "
+            f"pilot-gateway certs trust {thumbprint}{where}"
+        )
         reasons.insert(0, "it is not trusted yet")
     else:
         todo = "give the server a new certificate"
@@ -167,6 +173,78 @@ def is_trusted(folder: Path, certificate: bytes) -> bool:
 def thumbprint_of(certificate: x509.Certificate) -> str:
     """The SHA-1 thumbprint that OPC UA tools show; for people to compare, trust itself compares every byte."""
     return certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303
+
+
+# --------------------------------------------------------------------------------------------------- for people
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One certificate in the folder."""
+
+    place: str  # own, trusted or rejected
+    file: Path
+    certificate: x509.Certificate
+
+    @property
+    def thumbprint(self) -> str:
+        """40 hexadecimal digits."""
+        return thumbprint_of(self.certificate)
+
+    @property
+    def name(self) -> str:
+        """What it is called, fit for a terminal."""
+        return _common_name(self.certificate)
+
+
+def stored(folder: Path) -> list[Stored]:
+    """Every certificate in the folder, place by place; what is none is left out."""
+    found = []
+    for place in ("own", "trusted", "rejected"):
+        files = sorted((folder / place).iterdir()) if (folder / place).is_dir() else []
+        for file in files:
+            if not file.is_file() or file.name.startswith(".") or file.suffix in (".key", ".old"):
+                continue
+            with suppress(ValueError):
+                found.append(Stored(place, file, x509.load_der_x509_certificate(_der(file) or b"")))
+    return found
+
+
+def move(folder: Path, which: Stored, place: str) -> Path:
+    """Put a certificate into ``trusted`` or ``rejected``, out of wherever else it is."""
+    file = folder / place / which.file.name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _write(file, which.certificate.public_bytes(Encoding.DER), 0o644)
+    for other in stored(folder):
+        if other.file != file and other.place != "own" and other.certificate == which.certificate:
+            other.file.unlink(missing_ok=True)
+    return file
+
+
+def renew(folder: Path, application: str = "pilot-gateway") -> Path:
+    """Make a new own certificate and key; the former ones get the ending ``.old``."""
+    place = folder / "own"
+    place.mkdir(parents=True, exist_ok=True)
+    certificate_file, key_file = place / f"{application}.der", place / f"{application}.key"
+    with _locked(place):
+        for file in (certificate_file, key_file):
+            if file.exists():
+                file.replace(file.with_name(f"{file.name}.old"))
+        _make(certificate_file, key_file, application)
+    return certificate_file
+
+
+def names_of(certificate: x509.Certificate) -> tuple[list[str], list[str]]:
+    """The application URIs and the hosts that a certificate is for."""
+    try:
+        names = _names(certificate)
+    except (x509.ExtensionNotFound, ValueError):
+        return [], []
+    hosts = [
+        *(name.lower() for name in names.get_values_for_type(x509.DNSName)),
+        *map(str, names.get_values_for_type(x509.IPAddress)),
+    ]
+    return names.get_values_for_type(x509.UniformResourceIdentifier), hosts
 
 
 # ------------------------------------------------------------------------------------------------------ helpers

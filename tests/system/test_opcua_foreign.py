@@ -248,7 +248,9 @@ async def test_f18_an_unknown_certificate_is_refused_until_a_person_trusts_it(
     link = link_to(server.port, counters(3), security=security, pki=tmp_path, timeout_s=3)
     driver = OpcUaDriver(link, SystemClock())
     try:
-        with pytest.raises(Refused, match=r"not trusted yet.*thumbprint [0-9A-F]{40}.*move .*rejected"):
+        with pytest.raises(
+            Refused, match=r"not trusted yet.*thumbprint ([0-9A-F]{40}).*pilot-gateway certs trust \1 --pki "
+        ):
             await driver.connect()
         (rejected,) = (tmp_path / "rejected").iterdir()
         shutil.move(rejected, tmp_path / "trusted" / rejected.name)
