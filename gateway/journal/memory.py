@@ -72,6 +72,7 @@ class MemoryJournal:
             lost_readings=self._lost.readings,
             error="",
             cursors=cursors,
+            lost_by={"closed": self._lost},
         )
 
     async def close(self) -> None:

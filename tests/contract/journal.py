@@ -9,6 +9,7 @@ import pytest
 
 from gateway.core.contracts import Count, Cursor, Journal
 from gateway.core.model import Batch
+from tests.support import conservation
 from tests.support.journal_batches import batch, noisy, odd_batches
 from tests.support.waiting import until
 
@@ -17,14 +18,7 @@ ALL = (10**9, 10**9)
 
 def assert_conserved(journal: Journal) -> None:
     """Every cursor accounts for every record and every reading."""
-    stats = journal.stats()
-    for name, cursor in stats.cursors.items():
-        assert cursor.accepted == cursor.delivered + cursor.pending + cursor.dropped + cursor.dead, name
-        for each in (cursor.delivered, cursor.pending, cursor.dropped, cursor.dead):
-            assert each.records >= 0, name
-            assert each.readings >= 0, name
-        assert stats.dropped_records[name] == cursor.dropped.records
-        assert stats.dropped_readings[name] == cursor.dropped.readings
+    conservation.assert_conserved(journal.stats())
 
 
 async def take_all(cursor: Cursor, records: int = 7) -> list[Batch]:

@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.core.clock import SystemClock
 from gateway.core.contracts import Count
 from gateway.core.model import Batch
+from gateway.journal.rows import Standing, WhenFull, Work
 from gateway.journal.sqlite import SqliteJournal
 from gateway.journal.store import MIN_BYTES
 from tests.contract.journal import assert_conserved, take_or_nothing
@@ -47,6 +48,8 @@ class JournalMachine(RuleBasedStateMachine):
         self.dead: dict[str, int] = {}
         self.windows: dict[str, list[Batch]] = {}
         self.seq = 0
+        self.committed: list[Batch] = []  # since the last flush
+        self.refused = Count()
 
     def run(self, step: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(step, 20))
@@ -56,16 +59,30 @@ class JournalMachine(RuleBasedStateMachine):
         self.loop.close()
         shutil.rmtree(self.root)
 
-    @initialize(tail_bytes=st.sampled_from((0, 1 << 20)))
-    def open(self, tail_bytes: int) -> None:
+    @initialize(tail_bytes=st.sampled_from((0, 1 << 20)), when_full=st.sampled_from(list(WhenFull)))
+    def open(self, tail_bytes: int, when_full: WhenFull) -> None:
         self.tail_bytes = tail_bytes
+        self.when_full = when_full
         self._open()
 
     def _open(self) -> None:
         self.journal = SqliteJournal(
-            self.directory, SystemClock(), MIN_BYTES, commit_interval_s=0.002, tail_bytes=self.tail_bytes
+            self.directory,
+            SystemClock(),
+            MIN_BYTES,
+            commit_interval_s=0.002,
+            tail_bytes=self.tail_bytes,
+            when_full=self.when_full,
         )
         self.run(self.journal.open())
+        accept = self.journal._accepted
+
+        def accepted(work: Work, standing: Standing) -> None:
+            accept(work, standing)
+            self.committed += () if standing.refused.records else work.batches
+            self.refused += standing.refused
+
+        self.journal._accepted = accepted  # type: ignore[method-assign]  # to see which groups were refused
         self.windows = {}
 
     # ------------------------------------------------------------------------------------------------ steps
@@ -82,8 +99,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule()
     def flush(self) -> None:
         self.run(self.journal.flush())
-        self.accepted += self.waiting
-        self.waiting = []
+        self._count_committed()
         assert self.journal.stats().accepted_records == len(self.accepted)
 
     @rule(name=st.sampled_from(NAMES))
@@ -112,8 +128,15 @@ class JournalMachine(RuleBasedStateMachine):
         position = cursor.position
         self._skip(name, position)
         assert len(window) <= records
-        assert window == self.accepted[position : position + len(window)]
-        assert not self.gone.intersection(range(position, position + len(window)))
+        if self.when_full is WhenFull.THIN:
+            positions = self._positions(window)
+            assert positions == sorted(set(positions))
+            assert not positions or positions[0] >= position
+            assert window == [self.accepted[i] for i in positions]
+            assert not self.gone.intersection(positions)
+        else:
+            assert window == self.accepted[position : position + len(window)]
+            assert not self.gone.intersection(range(position, position + len(window)))
         self.windows[name] = window
 
     @precondition(lambda self: any(self.windows.values()))
@@ -124,7 +147,10 @@ class JournalMachine(RuleBasedStateMachine):
         count = data.draw(st.integers(0, len(window)))
         refused = data.draw(st.sets(st.integers(0, count - 1), max_size=3)) if count else set()
         self.journal.cursor(name).commit(count, [(window[i], "refused") for i in refused])
-        self.places[name] += count
+        if self.when_full is WhenFull.THIN:
+            self.places[name] = self.journal.cursor(name).position
+        else:
+            self.places[name] += count
         self.dead[name] += len(refused)
         self.windows[name] = window[count:]
 
@@ -165,19 +191,24 @@ class JournalMachine(RuleBasedStateMachine):
 
     # ----------------------------------------------------------------------------------------------- checks
 
+    def _count_committed(self) -> None:
+        if self.when_full is not WhenFull.DROP_NEWEST:
+            assert [each.seq for each in self.committed] == [each.seq for each in self.waiting]
+        self.accepted += self.committed
+        self.committed, self.waiting = [], []
+
     def _settle(self) -> None:
         self.flush()
 
     def _close(self) -> None:
         self.run(self.journal.close())
-        self.accepted += self.waiting
-        self.waiting = []
+        self._count_committed()
 
     def _agree(self, *, exactly: bool) -> None:
         """After opening: all that was accepted is there, the cursors stand where they stood, or before."""
         stats = self.journal.stats()
         assert stats.accepted_records == len(self.accepted)
-        assert stats.lost_records == 0
+        assert stats.lost_records <= self.refused.records if not exactly else stats.lost_records == self.refused.records
         if exactly:
             assert set(stats.cursors) == set(self.places)
         for name in NAMES:
@@ -195,11 +226,15 @@ class JournalMachine(RuleBasedStateMachine):
             self.places[name] = place
             self.dead[name] = stats.cursors[name].dead.records
 
+    def _positions(self, window: list[Batch]) -> list[int]:
+        by_seq = {each.seq: i for i, each in enumerate(self.accepted)}
+        return [by_seq[each.seq] for each in window]
+
     def _skip(self, name: str, position: int) -> None:
         """What a cursor leaps over was damaged or dropped."""
         floor = self.journal.floor.records
         leapt = [i for i in range(self.places[name], position) if i >= floor and i not in self.gone]
-        assert not leapt, f"{name} was not given {leapt}"
+        assert self.when_full is WhenFull.THIN or not leapt, f"{name} was not given {leapt}"
         assert position >= self.places[name]
         self.places[name] = position
 
@@ -209,7 +244,10 @@ class JournalMachine(RuleBasedStateMachine):
             assert_conserved(self.journal)
             for name, cursor in self.journal.stats().cursors.items():
                 finished = cursor.delivered + cursor.dead + cursor.dropped + cursor.pending
-                assert finished.records <= len(self.accepted) + len(self.waiting), name
+                assert finished.records <= len(self.accepted) + len(self.committed), name
+                dropped_for = set(cursor.dropped_by)
+                allowed = {WhenFull.DROP_NEWEST: {"damaged"}, WhenFull.THIN: {"full", "thinned", "damaged"}}
+                assert dropped_for <= allowed.get(self.when_full, {"full", "damaged"}), name
                 assert cursor.pending.records == 0 or cursor.pending.readings > 0, name
 
     @invariant()
@@ -220,7 +258,7 @@ class JournalMachine(RuleBasedStateMachine):
     def counts_readings(self) -> None:
         if hasattr(self, "journal"):
             head = self.journal.head
-            accepted = (self.accepted + self.waiting)[: head.records]
+            accepted = (self.accepted + self.committed)[: head.records]
             assert head == Count(len(accepted), sum(len(each.values) for each in accepted))
 
 
