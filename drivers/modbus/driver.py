@@ -24,7 +24,7 @@ from drivers.modbus.decode import Decoder
 from drivers.modbus.frames import Lost, Nonsense, Refusal, Silent
 from drivers.modbus.isolate import Isolation, Memory, News, Outcome, Refused, Silence
 from drivers.modbus.options import ModbusDevice, ModbusLink, ModbusRtu, ModbusUdp
-from drivers.modbus.plan import Block, addresses_of, limits_of
+from drivers.modbus.plan import Block, addresses_of, limits_of, plan_group
 from gateway.core.clock import Clock
 from gateway.core.errors import NoAnswer, ProtocolError, Unavailable
 from gateway.core.model import Device, Group, Link, Scan, groups
@@ -67,10 +67,12 @@ class ModbusDriver:
         self._where = self._exchange.where
         self._knocks = isinstance(link.options, ModbusUdp)
         self._polls: dict[Group, _Poll] = {}
+        fastest = min((tag.period_ns for device in link.devices for tag in device.tags), default=0)
         for device in link.devices:
             memory = Memory()
             for group in groups(device) if device.enabled else ():
-                self._polls[group] = _poll(group, memory, round(link.options.retry_s * 1e9))
+                for part in [group] if group.period_ns == fastest else _parts(group):
+                    self._polls[part] = _poll(part, memory, round(link.options.retry_s * 1e9))
         self._silent = 0  # requests in a row that nobody answered
         # opening a serial port anew mends nothing: it is the bus that is silent
         serial = isinstance(link.options, ModbusRtu)
@@ -178,6 +180,15 @@ def _poll(group: Group, memory: Memory, retry_ns: int) -> _Poll:
         raise TypeError(f"{group.device.path} is no Modbus device")
     isolation = Isolation(addresses_of(group), limits_of(group.device), memory, retry_ns)
     return _Poll(options.address, isolation, isolation.blocks, _decoder(group, isolation.blocks))
+
+
+def _parts(group: Group) -> list[Group]:
+    """One group per request: between them, groups of a shorter period get their turn."""
+    own = len(group.index)
+    tags = [sorted(tag for tag in block.tags if tag < own) for block in plan_group(group)]
+    if len(tags) == 1 or not all(tags):  # a scale factor lies apart: then its value has to wait with it
+        return [group]
+    return [Group(group.device, tuple(group.index[tag] for tag in part), group.period_ns) for part in tags]
 
 
 def _decoder(group: Group, blocks: tuple[Block, ...]) -> Decoder:

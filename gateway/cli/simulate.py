@@ -135,7 +135,9 @@ def advance(playing: Playing, plant: Plant, dt_s: float) -> None:
 
 
 def _say_ready(line: Line, playing: Playing, output: str) -> None:
-    where = [(link, simulator.port, address(relocate(link, port=simulator.port or None))) for link, simulator in playing]
+    where = [
+        (link, simulator.port, address(relocate(link, port=simulator.port or None))) for link, simulator in playing
+    ]
     if output == "json":
         links = [
             {"link": link.id, "type": link.type, "port": port, "address": place, "devices": len(link.devices)}

@@ -87,6 +87,27 @@ async def test_periods_of_one_device_are_kept_apart() -> None:
     assert counts == [pytest.approx(41, abs=1), pytest.approx(5, abs=1)]
 
 
+async def test_slow_groups_do_not_delay_a_fast_one_by_more_than_the_read_that_is_under_way() -> None:
+    slow = [device(tag("t", period_ns=10_000_000_000), id=f"slow{i}") for i in range(8)]
+    bench = Bench(*slow, METER)
+    bench.driver.takes_s = {each.id: 0.4 for each in slow}
+    async with bench.running():
+        await bench.clock.advance(60)
+    gaps = [b - a for a, b in pairwise(bench.read_times(METER))]
+    assert max(gaps) <= 1_400_000_000
+    assert all(len(bench.read_times(each)) >= 6 for each in slow), "and none of them starves"
+    assert bench.health.overruns == 0
+
+
+async def test_on_a_bus_that_is_too_slow_for_all_nobody_starves() -> None:
+    slow = device(tag("t", period_ns=10_000_000_000), id="slow")
+    bench = Bench(METER, JACKET, slow)
+    bench.driver.takes_s = {"meter": 0.9, "jacket": 0.9, "slow": 0.9}
+    async with bench.running():
+        await bench.clock.advance(100)
+    assert len(bench.read_times(slow)) >= 5
+
+
 async def test_a_silent_device_turns_bad_once_and_the_others_keep_their_pace(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(METER, JACKET)
     async with bench.running():

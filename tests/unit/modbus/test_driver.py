@@ -50,6 +50,14 @@ async def test_a_host_that_is_no_name_at_all() -> None:
         await driver.connect()
 
 
+def test_a_slower_group_is_read_in_parts_so_that_the_fast_one_gets_its_turn() -> None:
+    far = [{"name": f"far{i}", "register": 500 * i, "period_s": 10} for i in range(1, 4)]
+    fast = [{"name": f"fast{i}", "register": 50 * i} for i in range(3)]
+    driver = ModbusDriver(make_link([DEVICE | {"tags": [*far, *fast]}], 1), SystemClock())
+    groups = [(group.period_ns // 10**9, [tag.name for tag in group.tags]) for group in driver.polled]
+    assert groups == [(1, ["fast0", "fast1", "fast2"]), (10, ["far1"]), (10, ["far2"]), (10, ["far3"])]
+
+
 def test_a_link_of_another_protocol_is_a_bug() -> None:
     with pytest.raises(TypeError, match="plc is no Modbus link"):
         ModbusDriver(Link("plc", "opcua", ()), SystemClock())
