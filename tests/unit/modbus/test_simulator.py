@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,45 @@ async def test_requests_may_come_in_pieces_and_together(simulator: ModbusSimulat
 
 def test_a_request_without_an_address_is_refused() -> None:
     assert ModbusSimulator(make_link([PLC], 0)).answer(b"\x02\x03\x00") == b"\x02\x83\x03"
+
+
+async def test_faults_on_demand(simulator: ModbusSimulator, client: AsyncModbusTcpClient) -> None:
+    async def state() -> int:
+        answer = await client.read_holding_registers(9, count=1, device_id=2)
+        return -answer.exception_code if answer.isError() else answer.registers[0]
+
+    simulator.set("plc", {"state": 1})
+    refused = simulator.fault("refuse", "plc", register=9, code=4, times=2)
+    assert [await state() for _ in range(3)] == [-4, -4, 1]
+    assert refused.used == 2
+    assert (await client.read_input_registers(0, count=2, device_id=1)).registers == [0, 0], "others are well"
+    simulator.fault("frozen", "plc")
+    simulator.set("plc", {"state": 2})
+    assert await state() == 1
+    simulator.mend()
+    simulator.set("plc", {"state": 3})
+    assert await state() == 3
+    late = simulator.fault("late", delay_s=0.02, times=1)
+    assert await state() == 3
+    assert late.used == 1
+    with pytest.raises(ValueError, match="explosion is no fault"):
+        simulator.fault("explosion")
+
+
+async def test_silence_and_a_restart(simulator: ModbusSimulator) -> None:
+    question = struct.pack(">HHHBBHH", 5, 0, 6, 2, 3, 9, 1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
+    async with asyncio.timeout(5):
+        silent = simulator.fault("silence", "plc", times=1)
+        writer.write(2 * question)
+        assert len(await reader.readexactly(11)) == 11
+        assert silent.used == 1
+        simulator.restart()
+        with suppress(ConnectionResetError):  # how the end of a connection looks here is up to the system
+            assert await reader.read() == b""
+    writer.close()
+    reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
+    writer.write(question)
+    assert len(await reader.readexactly(11)) == 11
+    writer.close()
+    await writer.wait_closed()
