@@ -15,7 +15,7 @@ The score begins at 50; 50 is also what makes a reading plausible:
     steady / jumping             +5 / -30; differences up to a tenth, beyond a half, over the polls
     asked for by itself          -20 where the instrument refuses: no value begins there
     neighbours                   +3 / -6 for each of the two before and behind that reads (un)usual the same way
-    where it was looked for      +4, one before +3 (manuals count from 1), one behind 0
+    where it was looked for      +5, one before +3 (manuals count from 1), one behind 0
     order                        ABCD +4, CDAB +3, DCBA +1, BADC 0; +2 as it was written
     function                     +2 as it was written
     more than one thing wrong    -4 for each that comes on top
@@ -271,7 +271,7 @@ def _neighbours(way: Way, answers: Answers) -> Iterator[tuple[int, str]]:
 
 def _prior(way: Way, written: Way) -> Iterator[tuple[int, str]]:
     shift = way.register - written.register
-    yield {0: 4, -1: 3}.get(shift, 0), "" if shift == 0 else f"register {shift:+d}"
+    yield {0: 5, -1: 3}.get(shift, 0), "" if shift == 0 else f"register {shift:+d}"
     same_order = (way.byte_order, way.word_order) == (written.byte_order, written.word_order)
     if way.function not in BITS:
         yield ORDERS[way.byte_order, way.word_order][1] + 2 * same_order, ""

@@ -154,3 +154,13 @@ def test_every_step_of_the_score_is_explained_by_a_reason_or_a_prior() -> None:
     free = judge(point_of(RIGHT, True, None), {RIGHT.span: [VOLTAGES[4:8]]})[0]
     assert free.score - awkward.score == 20
     assert "refused when asked for by itself" in awkward.reasons
+
+
+def test_one_mistake_is_likelier_than_two() -> None:
+    here, before = RIGHT.span, replace(RIGHT, register=RIGHT.register - 1).span
+    swapped = VOLTAGES[6:8] + VOLTAGES[4:6]
+    judged = {each.way: each for each in judge(point_of(RIGHT, True, None), {here: [swapped], before: [swapped]})}
+    one = judged[replace(RIGHT, word_order=Order.LITTLE)]
+    two = judged[replace(RIGHT, word_order=Order.LITTLE, register=RIGHT.register - 1)]
+    assert one.values == two.values
+    assert one.score - two.score == 6  # 5 - 3 for the place, 4 for the second mistake
