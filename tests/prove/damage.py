@@ -8,8 +8,8 @@ from tests.prove.harness import run_harness
 from tests.prove.proof import Progress, Proof, Reached
 from tests.support.journal_damage import RECORDS
 
-DAMAGES, QUICK_DAMAGES = 600, 60
-CONTROL_DAMAGES = 300
+DAMAGES, QUICK_DAMAGES = 300, 60
+CONTROL_DAMAGES = 100
 
 
 async def prove(folder: Path, quick: bool, say: Progress) -> Reached:

@@ -1,6 +1,6 @@
 """Bit rot: a journal's files are damaged in one place; is what can still be read right, and does it go on?
 
-``python -m tests.support.journal_damage DIRECTORY --damages 600`` prints a summary as JSON. The journal is copied while
+``python -m tests.support.journal_damage DIRECTORY --damages 300`` prints a summary as JSON. The journal is copied while
 it is open, so that database and WAL both hold records. Each record's values follow from its position, so a wrong value
 is recognised. Each damage is looked at by a process of its own, which may crash or hang without harm to the others.
 ``--blind`` does not look at checksums: it must read wrong values, or the harness proves nothing.
@@ -30,7 +30,7 @@ from tests.support.journal_kill import look, readable, record
 
 FILES = ("journal.db", "journal.db", "journal.db-wal", "journal.db-wal", "high-water")
 RECORDS = 600
-DEADLINE_S = 15.0
+DEADLINE_S = 8.0
 
 
 @dataclass(slots=True)
@@ -177,7 +177,7 @@ def judge_apart(directory: Path, kind: str) -> Verdict:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--damages", type=int, default=600)
+    parser.add_argument("--damages", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--blind", action="store_true")
     options = parser.parse_args()
