@@ -16,6 +16,8 @@ from uuid import UUID
 
 Identifier: TypeAlias = int | str | UUID | bytes
 
+STANDARD = "http://opcfoundation.org/UA/"  # namespace 0
+
 _SYNTAX = re.compile(
     r"(?:nsu=(?P<uri>[^;]+);|ns=(?P<index>[0-9]{1,5});)?(?P<type>[isgb])=(?P<identifier>.+)", re.DOTALL
 )
@@ -64,6 +66,26 @@ def _identifier(kind: str, text: str) -> Identifier:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
         raise ValueError("b= is followed by base64 text") from None
+
+
+def text_of(identifier: Identifier, namespace: str) -> str:
+    """The address of a node as a line file has it; ``parse`` reads it back.
+
+    >>> text_of("Reactor;1", "urn:plc;x"), text_of(2258, "http://opcfoundation.org/UA/")
+    ('nsu=urn:plc%3Bx;s=Reactor;1', 'i=2258')
+    """
+    match identifier:
+        case str():
+            text = f"s={identifier}"
+        case int():
+            text = f"i={identifier}"
+        case UUID():
+            text = f"g={identifier}"
+        case _:
+            text = f"b={base64.b64encode(identifier).decode()}"
+    if namespace == STANDARD:
+        return text
+    return f"nsu={namespace.replace('%', '%25').replace(';', '%3B')};{text}"
 
 
 def index_of(node: Node, namespaces: Sequence[str]) -> int | None:

@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Entry] = {
     "tags": Entry("gateway.cli.tags:tags", "Tags of a device to and from a spreadsheet."),
     "journal": Entry("gateway.cli.journal:journal", "What the journal holds: stat, check, export."),
     "dead-letters": Entry("gateway.cli.dead_letters:dead_letters", "What a sink refused: list, show, resend, drop."),
+    "browse": Entry("gateway.cli.browse:browse", "The variables of an OPC UA server, as a table or as tags."),
     "certs": Entry("gateway.cli.certs:certs", "Certificates of OPC UA: list, trust, reject, show, renew."),
     "simulate": Entry("gateway.cli.simulate:simulate", "Play the instruments of a line."),
     "demo": Entry("gateway.cli.demo:demo", "A simulated line, read and published."),

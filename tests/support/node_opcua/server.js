@@ -10,7 +10,7 @@ const fs = require("node:fs");
 const path = require("node:path");
 const {
   AccessLevelFlag, DataType, LocalizedText, MessageSecurityMode, OPCUACertificateManager, OPCUAServer,
-  SecurityPolicy, StatusCodes, VariantArrayType,
+  SecurityPolicy, StatusCodes, VariantArrayType, standardUnits,
 } = require("node-opcua");
 
 const options = {
@@ -84,6 +84,11 @@ async function main() {
     valueRank: 1, arrayDimensions: [3],
   });
   array.setValueFromSource({ dataType: DataType.Double, arrayType: VariantArrayType.Array, value: new Float64Array([1, 2, 3]) });
+  plant.addAnalogDataItem({
+    organizedBy: space.rootFolder.objects, browseName: "Analog", nodeId: "s=Analog", dataType: DataType.Double,
+    engineeringUnits: standardUnits.degree_celsius, engineeringUnitsRange: { low: 0, high: 200 },
+    value: { dataType: DataType.Double, value: 80.5 },
+  });
   withStatus(plant, space, "Bad", StatusCodes.BadSensorFailure);
   withStatus(plant, space, "Uncertain", StatusCodes.UncertainSensorNotAccurate);
 
