@@ -25,6 +25,7 @@ from gateway.journal.rows import Holes, WhenFull, size_of
 from gateway.journal.tables import Row
 
 MARGIN = 16 * database.PAGE  # sources, cursors, inner pages of the tree
+_STEP_ROWS = 8
 _TIDY_ROWS = 200  # how many at once, so that a commit is never long
 _THIN_RECORDS = 800  # so many are thinned to one row at most, and so many rows
 _STEP_BYTES = 1 << 18  # how much more than needed is freed, so that it is not needed at every commit
@@ -53,7 +54,8 @@ class Room:
         if self.left >= need:
             return False
         want = need + min(_STEP_BYTES, self._most_bytes // 128)
-        self.remove_passed(db, passed, None)
+        while self._free(db) < want and self.remove_passed(db, passed, None):
+            pass
         if self._free(db) < want and self._when_full is WhenFull.THIN:
             self._thin(db, want)
         if self._free(db) < want and self._when_full is not WhenFull.DROP_NEWEST:
@@ -78,7 +80,7 @@ class Room:
         last = None
         for number, row in enumerate(tables.rows_from(db, 0)):
             needed = row.end.records > passed or (oldest_kept_ns is not None and row.committed > oldest_kept_ns)
-            enough = number >= _TIDY_ROWS and oldest_kept_ns is not None
+            enough = number >= (_TIDY_ROWS if oldest_kept_ns is not None else _STEP_ROWS)
             if enough or row.first_record >= passed or (row.sound and needed):
                 break
             last = row
@@ -187,7 +189,11 @@ def _remove_through(db: sqlite3.Connection, last: Row | None) -> bool:
     newest = tables.newest(db)
     if last is None or newest is None:
         return False
-    tables.remove_rows(db, 0, min(last.first_record, newest.first_record - 1))
+    end = min(last.first_record, newest.first_record - 1)
+    oldest = tables.find(db, "ORDER BY first_record LIMIT 1")
+    if oldest is None or oldest.first_record > end:
+        return False
+    tables.remove_rows(db, 0, end)
     return True
 
 

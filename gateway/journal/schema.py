@@ -105,4 +105,5 @@ PRAGMA synchronous = FULL;           -- NORMAL loses accepted records in a power
 PRAGMA cache_size = -2000;
 PRAGMA temp_store = MEMORY;
 PRAGMA cell_size_check = ON;
+PRAGMA secure_delete = OFF;          -- else (Debian) every page that is freed is written once more, through the WAL
 """
