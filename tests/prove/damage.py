@@ -9,7 +9,7 @@ from tests.prove.proof import Progress, Proof, Reached
 from tests.support.journal_damage import RECORDS
 
 DAMAGES, QUICK_DAMAGES = 300, 60
-CONTROL_DAMAGES = 100
+CONTROL_DAMAGES = 300
 
 
 async def prove(folder: Path, quick: bool, say: Progress) -> Reached:
