@@ -4,7 +4,7 @@ In: unit, function, first address, count. Out: the bytes of data of exactly that
 ``frames.py`` knows the bytes, ``wires.py`` makes the connection; here is the waiting: one question at a time, each with
 a deadline, and the pauses that some devices need.
 
-asyncio is used directly. pymodbus, which was under this before, hands out answers of a wrong function or length as
+pymodbus carries the bytes; its own exchange is not used, because it hands out answers of a wrong function or length as
 success, takes a late RTU answer for the next one, and needs 60-80 µs a request where this needs about 20.
 """
 
@@ -133,17 +133,14 @@ class Exchange:
             line.close()
 
 
-class _Session(asyncio.Protocol, asyncio.DatagramProtocol):
-    """What asyncio tells about one connection, as long as it is the one in use."""
+class _Session:
+    """What is told about one connection, as long as it is the one in use."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self.ended = False
 
     def data_received(self, data: bytes) -> None:
-        self._exchange.hear(data)
-
-    def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
         self._exchange.hear(data)
 
     def error_received(self, exc: Exception) -> None:
