@@ -17,6 +17,13 @@ SET_ASIDE_KEPT = 2  # damaged journals; more would fill the disk
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
+def damage(sentence: str, code: int = sqlite3.SQLITE_CORRUPT) -> sqlite3.DatabaseError:
+    """The error for damage that SQLite does not notice and we do."""
+    error = sqlite3.DatabaseError(sentence)
+    error.sqlite_errorcode = code
+    return error
+
+
 def connect(path: Path, wal_bytes: int) -> tuple[sqlite3.Connection, bool]:
     """The one connection, and whether the tables had to be made.
 
@@ -54,9 +61,7 @@ def _prepare(db: sqlite3.Connection, path: Path, wal_bytes: int) -> bool:
             f"this one knows {FORMAT}): install that version again, or use another directory"
         )
     if not new and (application != APPLICATION or version not in (FORMAT, *UPGRADES)):
-        error = sqlite3.DatabaseError(f"not a journal: application {application:#x}, format {version}")
-        error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
-        raise error
+        raise damage(f"not a journal: application {application:#x}, format {version}", sqlite3.SQLITE_NOTADB)
     db.executescript(SETTINGS)
     # the default of 1,000 pages is more than the ballast can help with
     db.execute(f"PRAGMA wal_autocheckpoint = {max(10, min(100, wal_bytes // 4 // PAGE))}")

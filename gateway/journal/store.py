@@ -359,7 +359,10 @@ class Store:
         try:
             return tables.read_letters(self._connection(), self._sources, where, *values)
         except sqlite3.DatabaseError as error:
-            raise JournalError(f"the dead letters cannot be read: {error}") from error
+            if not database.is_damage(error):
+                raise JournalError(f"the dead letters cannot be read: {error}") from error
+            self._replace_damaged(error)
+            return []
 
     def examine(self, record: int, since_ns: int, until_ns: int, batches: bool) -> Examined:
         """Read and check from ``record`` on, for some hundredths of a second."""

@@ -50,6 +50,8 @@ def find(db: sqlite3.Connection, where: str, *values: int) -> Row | None:
     """One row of commit_group."""
     found = db.execute(f"SELECT {_COLUMNS}, length(blob) FROM commit_group {where}", values)  # noqa: S608
     row = found.fetchone()
+    if row and type(row[0]) is not int:
+        raise database.damage(f"a row of the journal begins at {row[0]!r}")
     return Row(*row) if row else None
 
 
@@ -59,17 +61,26 @@ def newest(db: sqlite3.Connection) -> Row | None:
 
 
 def rows_from(db: sqlite3.Connection, first_record: int) -> Iterator[Row]:
-    """Row by row, so that no statement stays open over a commit."""
+    """Row by row, so that no statement stays open over a commit.
+
+    A damaged tree may hand out a row that it was not asked for, and so the same ones for ever: that is an error.
+    """
     row = find(db, "WHERE first_record >= ? ORDER BY first_record LIMIT 1", first_record)
     while row:
+        last = row.first_record
+        if last < first_record:
+            raise database.damage(f"row {first_record} was asked for, {last} came")
         yield row
-        row = find(db, "WHERE first_record > ? ORDER BY first_record LIMIT 1", row.first_record)
+        first_record = last + 1
+        row = find(db, "WHERE first_record > ? ORDER BY first_record LIMIT 1", last)
 
 
 def blob_of(db: sqlite3.Connection, row: Row) -> bytes:
     """The blob as it is on the disk, not yet checked."""
-    found = db.execute("SELECT blob FROM commit_group WHERE first_record = ?", row[:1])
-    blob: bytes = found.fetchone()[0]
+    found = db.execute("SELECT blob FROM commit_group WHERE first_record = ?", row[:1]).fetchone()
+    if found is None or type(found[0]) is not bytes:
+        raise database.damage(f"the blob of row {row.first_record} is gone")
+    blob: bytes = found[0]
     return blob
 
 

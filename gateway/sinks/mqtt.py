@@ -41,6 +41,9 @@ SHORT_LIFE_S = 5.0
 SHORT_LIVES = 3
 """So many connections in a row that the other side ended so soon look like two clients with one id."""
 
+TAKEOVER_WAIT_S = 8.0
+"""What such a pair then waits: long enough to stop the storm, short enough for a network that merely flapped."""
+
 
 class MqttSink:
     """One broker."""
@@ -125,7 +128,10 @@ class MqttSink:
             self._session.end(SinkUnavailable("connecting again"))
 
     def _look_for_takeover(self) -> None:
-        """MQTT 3.1.1 brokers do not say that another client took our id over; connections just keep ending."""
+        """Many brokers do not say that another client took our id over; connections just keep ending.
+
+        A network that comes and goes looks the same, so the wait is no longer than one may have to wait for that.
+        """
         last, self._session = self._session, None
         if last is None or not last.lost:
             self._short_lives = 0
@@ -136,7 +142,7 @@ class MqttSink:
             raise SinkUnavailable(
                 f"{self._where} ended {SHORT_LIVES} connections in a row within {SHORT_LIFE_S:g} s: is another client "
                 f"using the client id {self._client_id}?",
-                slow=True,
+                retry_after_s=TAKEOVER_WAIT_S,
             )
 
     def _make_client(self) -> Client:
