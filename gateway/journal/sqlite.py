@@ -177,7 +177,7 @@ class SqliteJournal:
             dropped_readings={name: each.dropped.readings for name, each in cursors.items()},
             lost_records=lost.records,
             lost_readings=lost.readings,
-            error="; ".join(filter(None, (self._error, full, self._store.trouble))),
+            error="; ".join(filter(None, (self._error, full, self._store.trouble, self._store.mark_trouble))),
             cursors=cursors,
             commits=self._commits,
             lost_by=dict(self._lost),

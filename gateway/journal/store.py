@@ -57,6 +57,7 @@ class Store:
         self.head = Count()  # all that was ever accepted
         self.lost: dict[str, Count] = {}  # by reason, as it is on the disk
         self.trouble = ""  # damage that was found since the start; other threads may read it
+        self.mark_trouble = ""  # that the high-water mark cannot be written at the moment; likewise
         self.found: dict[str, CursorState] = {}  # the cursors that were on the disk at ``open``
         self._floor = Count()  # what lies before the oldest row
         self._oldest_ns: int | None = None
@@ -225,12 +226,20 @@ class Store:
         except OSError as error:
             self._disconnect()
             raise JournalError(f"the journal in {self._directory} cannot be written: {error.strerror}") from error
-        try:
-            self._mark.write(self.head, self._clock.monotonic_ns())
-        except OSError as error:  # the commit itself is safe
-            self._report(f"the high-water mark of the journal cannot be written: {error.strerror}")
+        self._write_mark()
         self._tidy()
         return self._standing()
+
+    def _write_mark(self) -> None:
+        """The commit itself is safe without it; unlike damage, this trouble is over with the next one written."""
+        try:
+            self._mark.write(self.head, self._clock.monotonic_ns())
+        except OSError as error:
+            if not self.mark_trouble:
+                self.mark_trouble = f"the high-water mark of the journal cannot be written: {error.strerror}"
+                _log.error("%s", self.mark_trouble, extra={"directory": str(self._directory)})
+        else:
+            self.mark_trouble = ""
 
     def _write_in_spite_of_a_full_disk(self, work: Work) -> None:
         try:

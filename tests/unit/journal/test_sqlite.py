@@ -534,3 +534,21 @@ async def test_equal_values_are_kept_apart(tmp_path: Path) -> None:
         cursor = journal.cursor("sink")
         await fill(journal, twins)
         assert await take_all(cursor) == twins
+
+
+async def test_a_mark_that_cannot_be_written_is_told_only_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "journal") as journal:
+        await fill(journal, noisy(10, 5))
+        with monkeypatch.context() as ill:
+            ill.setattr(HighWaterMark, "write", _fails)
+            await fill(journal, noisy(10, 5))
+            assert "the high-water mark of the journal cannot be written" in journal.stats().error
+        await fill(journal, noisy(10, 5))
+        assert journal.stats().error == ""
+        assert journal.stats().accepted_records == 30
+
+
+def _fails(*_: object) -> None:
+    raise OSError(5, "Input/output error")
