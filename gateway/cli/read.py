@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,16 +51,28 @@ def read(line_file: Path, device: str | None, tag: str | None, output: str, time
     Exit codes: 0 something was read, 1 nothing was, 78 the file is wrong.
     """  # noqa: D301
     logs.configure("error")
-    logging.getLogger("gateway").setLevel(logging.CRITICAL)  # what is wrong is said below, once
-    logging.getLogger("drivers").setLevel(logging.CRITICAL)
     line = load_line_file(line_file)
     wanted = Wanted(line, device, tag)
-    result = run_loop(read_line(line, wanted, timeout_s, SystemClock()))
+    with _silent("gateway", "drivers"):  # what is wrong is said below, once
+        result = run_loop(read_line(line, wanted, timeout_s, SystemClock()))
     if output == "json":
         click.echo(orjson.dumps(as_json(line, wanted, result), option=orjson.OPT_INDENT_2).decode())
     else:
         _show(wanted, result)
     sys.exit(0 if result.found else 1)
+
+
+@contextmanager
+def _silent(*loggers: str) -> Iterator[None]:
+    """Nothing below critical is logged meanwhile."""
+    levels = [(logger, logger.level) for logger in map(logging.getLogger, loggers)]
+    for logger, _ in levels:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in levels:
+            logger.setLevel(level)
 
 
 class Wanted:

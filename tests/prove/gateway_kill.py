@@ -127,14 +127,25 @@ def unbroken(messages: list[dict[str, Any]]) -> list[str]:
     return faults
 
 
+async def _control(folder: Path, say: Progress) -> Found:
+    """Lives with the one thing broken. Whether a kill falls into the wrong moment is chance, so it is tried again."""
+    control = Found()
+    for seed in range(3, 9):
+        place = folder / f"control-{seed}"
+        place.mkdir()
+        async with stand(place) as line:
+            control = await lives(line, 2, random.Random(seed), say, EARLY)
+        if control.missing:
+            break
+    return control
+
+
 async def prove(folder: Path, quick: bool, say: Progress) -> Reached:
-    sound, broken = folder / "sound", folder / "control"
+    sound = folder / "sound"
     sound.mkdir()
-    broken.mkdir()
     async with stand(sound) as line:
         found = await lives(line, QUICK_CYCLES if quick else CYCLES, random.Random(1), say)
-    async with stand(broken) as line:
-        control = await lives(line, 2, random.Random(3), say, EARLY)
+    control = await _control(folder, say)
     kept = not (found.lost or found.missing or found.visible or found.faults) and found.repeats <= WINDOW
     text = (
         f"{len(found.kills)} kills, {found.accepted:,} records ({found.accepted * TAGS:,} readings) accepted, "
