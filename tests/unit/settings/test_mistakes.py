@@ -314,7 +314,8 @@ def test_all_mistakes_of_all_files_at_once_in_the_order_of_files_and_lines(folde
         "lines/pl1.yaml:6: links[bus].port: 99999 is out of range; allowed: 0 to 65535",
         'lines/pl1.yaml:8: links[bus].devices[a].adress: unknown key; did you mean "address"?',
         "lines/pl1.yaml:11: links[bus].devices[d].tags[x]: a tag of kind text has no scale; those are for numbers",
-        'lines/pl1.yaml:12: links[plc].security.policy: "Nne" is not allowed; allowed: None, Basic256Sha256; '
+        'lines/pl1.yaml:12: links[plc].security.policy: "Nne" is not allowed; allowed: None, Basic256Sha256, '
+        "Aes128_Sha256_RsaOaep, Aes256_Sha256_RsaPss; "
         'did you mean "None"?',
         "lines/pl1.yaml:12: links[plc].devices: has 0 entries; at least 1",
         "templates/broken.yaml:1: manufacturer: is missing; who makes it",
