@@ -1,6 +1,6 @@
 """The journal against a list: anything may happen in any order, and every account stays exact.
 
-``make prove`` sets PROVE_JOURNAL_EXAMPLES=1000 (50 steps each).
+On request: ``PROVE_JOURNAL_EXAMPLES=1000 python -m pytest tests/prove/journal_machine.py`` (50 steps each).
 """
 
 from __future__ import annotations
