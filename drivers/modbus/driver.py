@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from drivers.modbus.bus import exchange_of
 from drivers.modbus.decode import Decoder
-from drivers.modbus.frames import Lost, Nonsense, Refusal, Silent
+from drivers.modbus.exchange import Question
+from drivers.modbus.frames import ExchangeError, Lost, Refusal, Silent
 from drivers.modbus.isolate import Isolation, Memory, News, Outcome, Refused, Silence
 from drivers.modbus.options import ModbusDevice, ModbusLink, ModbusRtu, ModbusUdp
 from drivers.modbus.plan import Block, addresses_of, limits_of, plan_group
@@ -51,8 +52,15 @@ class _Poll:
 
     unit: int
     isolation: Isolation
-    blocks: tuple[Block, ...]  # those the decoder was made for
-    decoder: Decoder
+    blocks: tuple[Block, ...] = field(init=False)
+    questions: tuple[Question, ...] = field(init=False)  # one per block
+    decoder: Decoder = field(init=False)
+
+    def use(self, group: Group, blocks: tuple[Block, ...]) -> None:
+        """From now on these blocks are asked."""
+        self.blocks = blocks
+        self.questions = tuple(map(_question, blocks))
+        self.decoder = Decoder(addresses_of(group), [tag.kind for tag in group.tags], blocks)
 
 
 class ModbusDriver:
@@ -114,48 +122,73 @@ class ModbusDriver:
         poll = self._polls[group]
         if self._silent >= self._patience:
             await self.connect()
-        isolation = poll.isolation
         begin_ns = self._clock.monotonic_ns()
-        isolation.begin(begin_ns)
-        while (block := isolation.next()) is not None:
-            outcome = await self._ask(group.device, poll.unit, block)
-            if not isolation.take(outcome):
-                raise NoAnswer(self._silence(group.device, poll.unit, block, outcome))
+        read = self._read_all if poll.isolation.steady else self._read_each
+        answers = await read(group, poll, begin_ns)
         took_ns = self._clock.monotonic_ns() - begin_ns
         received_ns = self._clock.time_ns()
-        answers = isolation.end()
-        if isolation.blocks != poll.blocks:
-            poll.blocks = isolation.blocks
-            poll.decoder = _decoder(group, poll.blocks)
-        if isolation.news:
-            _tell(group, isolation.news)
         values, status = poll.decoder.decode(answers)
         return Scan(group.device, group.index, values, status, received_ns - took_ns // 2, received_ns)
+
+    async def _read_all(self, group: Group, poll: _Poll, now_ns: int) -> Sequence[bytes | Status]:
+        """What each block brings, where none has brought anything but its data for a while."""
+        brought, error = await self._exchange.ask_all(poll.unit, poll.questions)
+        if error is None:
+            self._silent = 0
+            poll.isolation.given()
+            return brought
+        if brought:
+            self._silent = 0
+        outcome = self._outcome(error, group.device, poll.unit, poll.blocks[len(brought)])
+        return await self._read_each(group, poll, now_ns, [*brought, outcome])
+
+    async def _read_each(
+        self, group: Group, poll: _Poll, now_ns: int, first: Sequence[Outcome] = ()
+    ) -> Sequence[bytes | Status]:
+        """What each block brings, step by step; ``first``: what became of the first ones already."""
+        isolation = poll.isolation
+        isolation.begin(now_ns)
+        known = iter(first)
+        while (block := isolation.next()) is not None:
+            outcome = next(known, None)
+            if outcome is None:
+                outcome = await self._ask(group.device, poll.unit, block)
+            if not isolation.take(outcome):
+                raise NoAnswer(self._silence(group.device, poll.unit, block, outcome))
+        answers = isolation.end()
+        if isolation.blocks != poll.blocks:
+            poll.use(group, isolation.blocks)
+        if isolation.news:
+            _tell(group, isolation.news)
+        return answers
 
     async def _ask(self, device: Device, unit: int, block: Block) -> Outcome:
         """What becomes of a request; raises where it is the link that has failed."""
         try:
-            data = await self._exchange.ask(unit, block.function, block.start, block.count, block.size)
-        except Refusal as refusal:
-            self._silent = 0
-            if refusal.code in NOT_GIVEN:
-                return Refused(refusal.code)
-            if refusal.code in NO_WAY:
-                return Silence(f"the converter says that it {NO_WAY[refusal.code]} (exception {refusal.code})")
-            return REFUSALS.get(refusal.code, Status.BAD_DEVICE_FAILURE)
-        except Silent as error:
-            self._silent += 1
-            return Silence(f"what came instead was {error}" if str(error) else "")
-        except Nonsense as error:
-            self._exchange.close()
-            raise ProtocolError(
-                f"{device.id} (unit {unit} at {self._where}) was asked for {block}; what came was {error}"
-            ) from error
-        except Lost as error:
-            self._exchange.close()
-            raise Unavailable(f"the connection to {self._where} is lost: {error}") from error
+            data = await self._exchange.ask(unit, *_question(block))
+        except ExchangeError as error:
+            return self._outcome(error, device, unit, block)
         self._silent = 0
         return data
+
+    def _outcome(self, error: ExchangeError, device: Device, unit: int, block: Block) -> Outcome:
+        """What it means that there are no data; raises where it is the link that has failed."""
+        if isinstance(error, Refusal):
+            self._silent = 0
+            if error.code in NOT_GIVEN:
+                return Refused(error.code)
+            if error.code in NO_WAY:
+                return Silence(f"the converter says that it {NO_WAY[error.code]} (exception {error.code})")
+            return REFUSALS.get(error.code, Status.BAD_DEVICE_FAILURE)
+        if isinstance(error, Silent):
+            self._silent += 1
+            return Silence(f"what came instead was {error}" if str(error) else "")
+        self._exchange.close()
+        if isinstance(error, Lost):
+            raise Unavailable(f"the connection to {self._where} is lost: {error}") from error
+        raise ProtocolError(
+            f"{device.id} (unit {unit} at {self._where}) was asked for {block}; what came was {error}"
+        ) from error
 
     def _silence(self, device: Device, unit: int, block: Block, outcome: Outcome) -> str:
         """A device that does not answer, in a sentence for a technician."""
@@ -179,7 +212,9 @@ def _poll(group: Group, memory: Memory, retry_ns: int) -> _Poll:
     if not isinstance(options, ModbusDevice):
         raise TypeError(f"{group.device.path} is no Modbus device")
     isolation = Isolation(addresses_of(group), limits_of(group.device), memory, retry_ns)
-    return _Poll(options.address, isolation, isolation.blocks, _decoder(group, isolation.blocks))
+    poll = _Poll(options.address, isolation)
+    poll.use(group, isolation.blocks)
+    return poll
 
 
 def _parts(group: Group) -> list[Group]:
@@ -191,8 +226,8 @@ def _parts(group: Group) -> list[Group]:
     return [Group(group.device, tuple(group.index[tag] for tag in part), group.period_ns) for part in tags]
 
 
-def _decoder(group: Group, blocks: tuple[Block, ...]) -> Decoder:
-    return Decoder(addresses_of(group), [tag.kind for tag in group.tags], blocks)
+def _question(block: Block) -> Question:
+    return block.function, block.start, block.count, block.size
 
 
 def _tell(group: Group, news: list[News]) -> None:

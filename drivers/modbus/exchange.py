@@ -4,6 +4,9 @@ In: unit, function, first address, count. Out: the bytes of data of exactly that
 ``frames.py`` knows the bytes, ``wires.py`` makes the connection; here is the waiting: one question at a time, each with
 a deadline, and the pauses that some devices need.
 
+The questions of one poll follow each other without waking the task that asked: the next one leaves while the answer
+to the last one is still being heard. That takes a third of the time of a poll away.
+
 pymodbus carries the bytes; its own exchange is not used, because it hands out answers of a wrong function or length as
 success, takes a late RTU answer for the next one, and needs 60-80 µs a request where this needs about 20.
 """
@@ -11,12 +14,17 @@ success, takes a late RTU answer for the next one, and needs 60-80 µs a request
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from drivers.modbus.frames import ExchangeError, Framing, Lost, Nonsense, Refusal, Silent
 from drivers.modbus.wires import Line, Wire, connect_hint, open_error
 from gateway.core.errors import Unavailable
 
-__all__ = ["Exchange", "ExchangeError", "Lost", "Nonsense", "Pauses", "Refusal", "Silent", "connect_hint"]
+__all__ = ["Exchange", "ExchangeError", "Lost", "Nonsense", "Pauses", "Question", "Refusal", "Silent", "connect_hint"]
+
+Question: TypeAlias = tuple[int, int, int, int]
+"""Function, first address, count, and how many bytes of data the answer must have."""
 
 
 class Pauses:
@@ -39,7 +47,12 @@ class Exchange:
         self._calm = not (self._pauses.between_s or self._pauses.turnaround_s)
         self._line: Line | None = None
         self._session: _Session | None = None
-        self._answer: asyncio.Future[bytes] | None = None
+        self._end: asyncio.Future[ExchangeError | None] | None = None  # of the questions that are being asked
+        self._unit = 0
+        self._questions: Iterator[Question] = iter(())  # the ones to come
+        self._brought: list[bytes] = []
+        self._asked_at = 0.0  # loop time of the question that waits for its answer
+        self._timer: asyncio.TimerHandle | None = None
         self._spoke_at = 0.0  # loop time at which somebody last said something
         self._last_unit = -1
 
@@ -61,20 +74,53 @@ class Exchange:
         """The ``size`` bytes of data of the answer. Raises an ExchangeError."""
         if not self._calm:
             await self._pause(unit)
-        if self._line is None:
-            raise Lost("there is no connection")
-        request = self._framing.ask(unit, function, start, count, size)
+        brought, error = await self._converse(unit, ((function, start, count, size),))
+        if error is not None:
+            raise error
+        return brought[0]
+
+    async def ask_all(self, unit: int, questions: Sequence[Question]) -> tuple[list[bytes], ExchangeError | None]:
+        """Ask one after the other as long as each brings its data: that, and why the next one brought none."""
+        if self._calm:
+            return await self._converse(unit, questions)
+        brought: list[bytes] = []
+        for question in questions:
+            try:
+                brought.append(await self.ask(unit, *question))
+            except ExchangeError as error:
+                return brought, error
+        return brought, None
+
+    async def _converse(self, unit: int, questions: Sequence[Question]) -> tuple[list[bytes], ExchangeError | None]:
         loop = asyncio.get_running_loop()
-        self._answer = loop.create_future()
-        timer = loop.call_later(self._timeout_s, self._on_timeout)
+        self._unit, self._questions, self._brought = unit, iter(questions), []
+        self._end = loop.create_future()
+        self._timer = loop.call_later(self._timeout_s, self._on_timeout, loop)
         try:
-            self._line.send(request)
-            return await self._answer
+            self._ask_next(loop.time())
+            error = await self._end
+            return self._brought, error
         finally:
-            timer.cancel()
-            self._answer = None
+            self._timer.cancel()
+            self._end = None
             self._framing.forget()
             self._last_unit = unit
+
+    def _ask_next(self, now: float) -> None:
+        """Send the next question; where there is none left, that is the end."""
+        question = next(self._questions, None)
+        if question is None:
+            self.finish(None)
+        elif self._line is None:
+            self.finish(Lost("there is no connection"))
+        else:
+            self._asked_at = now
+            try:
+                request = self._framing.ask(self._unit, *question)
+            except Nonsense as error:
+                self.finish(error)
+            else:
+                self._line.send(request)
 
     async def _pause(self, unit: int, least_s: float = 0.0) -> None:
         """Wait until the wire has been quiet for long enough; raises Silent where it never is."""
@@ -89,26 +135,27 @@ class Exchange:
 
     def hear(self, data: bytes) -> None:
         """Something came over the wire."""
-        if not self._calm:
-            self._spoke_at = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        self._spoke_at = now
         heard = self._framing.hear(data)
-        if heard is None or self._answer is None or self._answer.done():
+        if heard is None or self._end is None or self._end.done():
             return
         if type(heard) is bytes:
-            self._answer.set_result(heard)
+            self._brought.append(heard)
+            self._ask_next(now)
         elif isinstance(heard, ExchangeError):
-            self._answer.set_exception(heard)
+            self.finish(heard)
 
-    def fail(self, error: ExchangeError) -> None:
-        """End the wait for the answer, if there is one."""
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
+    def finish(self, error: ExchangeError | None) -> None:
+        """No more is asked: everything is answered, or the question that waits will not be."""
+        if self._end is not None and not self._end.done():
+            self._end.set_result(error)
 
     def ended(self, session: _Session) -> None:
         """The other side is gone."""
         if session is self._session:
             self._drop()
-            self.fail(Lost("the connection was closed by the other side"))
+            self.finish(Lost("the connection was closed by the other side"))
 
     @property
     def where(self) -> str:
@@ -119,13 +166,18 @@ class Exchange:
         """What it means that ``open`` failed, in a sentence for a technician."""
         return open_error(error, self._wire)
 
-    def _on_timeout(self) -> None:
-        self.fail(self._framing.give_up())
+    def _on_timeout(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One timer serves all questions of a poll: it goes on for as long as the newest one has left."""
+        left = self._asked_at + self._timeout_s - loop.time()
+        if left > 0:
+            self._timer = loop.call_later(left, self._on_timeout, loop)
+        else:
+            self.finish(self._framing.give_up())
 
     def close(self) -> None:
         """Let go of the connection at once; what was still to be sent is dropped."""
         self._drop()
-        self.fail(Lost("the connection was closed"))
+        self.finish(Lost("the connection was closed"))
 
     def _drop(self) -> None:
         line, self._line, self._session = self._line, None, None
@@ -138,10 +190,8 @@ class _Session:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self.data_received = exchange.hear
         self.ended = False
-
-    def data_received(self, data: bytes) -> None:
-        self._exchange.hear(data)
 
     def error_received(self, exc: Exception) -> None:
         """A datagram came back: nobody listens there."""

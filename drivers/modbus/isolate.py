@@ -98,7 +98,11 @@ class Memory:
 
 
 class Isolation:
-    """The course of the polls of one group; ``begin``, then ``next`` and ``take`` in turn, then ``end``."""
+    """The course of the polls of one group; ``begin``, then ``next`` and ``take`` in turn, then ``end``.
+
+    While it is ``steady``, a poll may ask all ``blocks`` at once instead and say that they were ``given``; where one
+    was not, what became of them up to that one is told to ``take`` as ever.
+    """
 
     def __init__(self, addresses: Sequence[Address], limits: Limits, memory: Memory, retry_ns: int) -> None:
         self.news: list[News] = []  # since it was last cleared
@@ -114,16 +118,28 @@ class Isolation:
         self._asked: _Piece | None = None
         self._now_ns = self._spare = 0
         self._heard = self._silent = self._knocking = False
+        self._calm = False  # with the last poll every block was given, as nearly always
         memory.isolations.append(self)
         self._replan()
 
     # ------------------------------------------------------------------------------------------------ one poll
 
+    @property
+    def steady(self) -> bool:
+        """Whether there is nothing to decide: ``blocks`` may be asked in their order, and ``given`` if all is well."""
+        return self._calm and self._version == self._memory.version
+
+    def given(self) -> None:
+        """Every one of ``blocks`` brought its data: all of a poll that had nothing to decide."""
+        memory = self._memory
+        memory.tick += 1
+        memory.heard, memory.gone = memory.tick, 0
+
     def begin(self, now_ns: int) -> None:
         """A poll starts: decide what is asked, the blocks that answered last time first."""
         if self._version != self._memory.version and not any(piece.split for piece in self._pieces):
             self._replan()
-        self._now_ns, self._spare = now_ns, SPARE
+        self._now_ns, self._spare, self._calm = now_ns, SPARE, False
         self._heard = self._silent = self._knocking = False
         self._answers = {}
         working = [piece for piece in self._pieces if not piece.rests_until_ns]
@@ -188,6 +204,7 @@ class Isolation:
         if len(self.blocks) != len(self._pieces) or self._version != self._memory.version:
             self.blocks = tuple(piece.block for piece in self._pieces)
         answers = self._answers
+        self._calm = not any(p.split or p.silent_at or p.strikes or p.rests_until_ns for p in self._pieces)
         return [answers.get(piece, piece.status) for piece in self._pieces]
 
     # ------------------------------------------------------------------------------------------------ judgement

@@ -112,10 +112,15 @@ class _Transport(ModbusProtocol):
     def __init__(self, params: CommParams, session: Any) -> None:
         super().__init__(params, is_server=False)
         self._session = session
+        self._hear = session.data_received
+
+    def data_received(self, data: bytes) -> None:
+        """What comes over TCP and TLS; the base would first render it for a log that nobody keeps."""
+        self._hear(data)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...] | None) -> None:
-        """Everything that comes, TCP too; the base would first render it for a log that nobody keeps."""
-        self._session.data_received(data)
+        """What comes over UDP."""
+        self._hear(data)
 
     def error_received(self, exc: Exception) -> None:
         """A datagram came back: nobody listens there."""
