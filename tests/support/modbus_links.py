@@ -31,7 +31,7 @@ def make_device(options: ModbusDevice) -> Device:
 def make_link(
     devices: Sequence[Mapping[str, Any]],
     port: int | str,
-    timeout_s: float = 0.5,
+    timeout_s: float = 1.0,
     host: str = "127.0.0.1",
     type: str = "modbus-tcp",  # noqa: A002  # as a line file calls it
     **options: Any,

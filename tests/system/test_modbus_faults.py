@@ -16,6 +16,7 @@ from gateway.core.clock import SystemClock
 from gateway.core.errors import DriverError, NoAnswer, ProtocolError, Unavailable
 from gateway.core.model import Scan
 from gateway.core.quality import Status
+from tests.support.hurried import hurried
 from tests.support.modbus_links import make_link
 from tests.support.modbus_scripted import Behaviour, Close, Question, ScriptedServer, Step, rightly, scripted, silently
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.system
 
 REGISTERS = (10, 11, 12, 13)
 DEVICE = {"id": "meter", "address": 5, "tags": [{"name": f"r{r}", "register": r} for r in REGISTERS]}
-TIMEOUT_S = 0.4
+TIMEOUT_S = 1.0
 
 
 @asynccontextmanager
@@ -95,6 +96,7 @@ REJECTED: dict[str, tuple[Behaviour, type[DriverError]]] = {
 
 
 @pytest.mark.parametrize("name", REJECTED)
+@hurried
 async def test_f6_f8_f9_is_rejected_and_the_next_poll_is_right(name: str) -> None:
     behaviour, error = REJECTED[name]
     async with meter(rightly, behaviour) as (driver, server):
@@ -111,6 +113,7 @@ async def test_f6_f8_f9_is_rejected_and_the_next_poll_is_right(name: str) -> Non
 
 @pytest.mark.parametrize("where", ["before", "behind"])
 @pytest.mark.parametrize("split", [0, 1, 6, 7, 9, 16])
+@hurried
 async def test_f5_a_late_answer_is_never_taken_for_the_current_one(where: str, split: int) -> None:
     """It comes whole or in two pieces, before or behind the right one."""
     late: list[bytes] = []
@@ -136,6 +139,7 @@ async def test_f5_a_late_answer_is_never_taken_for_the_current_one(where: str, s
         await assert_right(driver, server)
 
 
+@hurried
 async def test_f5_answers_that_are_always_one_late_bring_no_value_at_all() -> None:
     late: list[bytes] = [b""]
 
@@ -153,6 +157,7 @@ async def test_f5_answers_that_are_always_one_late_bring_no_value_at_all() -> No
         await assert_right(driver, server)
 
 
+@hurried
 async def test_f6_a_wrong_unit_is_named() -> None:
     async with meter(REJECTED["wrong unit"][0]) as (driver, _):
         with pytest.raises(NoAnswer, match=r"meter \(unit 5 at .*what came instead was an answer of unit 9"):
@@ -160,6 +165,7 @@ async def test_f6_a_wrong_unit_is_named() -> None:
 
 
 @pytest.mark.parametrize("code", [4, 5, 6, 7, 8, 9, 12])
+@hurried
 async def test_f7_an_exception_is_a_status_and_no_reason_to_reconnect(code: int) -> None:
     async with meter(lambda q: (q.frame(bytes((0x83, code))),)) as (driver, server):
         scan = await driver.read(driver.polled[0])
@@ -170,6 +176,7 @@ async def test_f7_an_exception_is_a_status_and_no_reason_to_reconnect(code: int)
 
 
 @pytest.mark.parametrize("code", [10, 11])
+@hurried
 async def test_f7_a_converter_without_a_way_to_the_device(code: int) -> None:
     """That device backs off as if it were silent, the link goes on."""
     async with meter(lambda q: (q.frame(bytes((0x83, code))),)) as (driver, server):
@@ -191,6 +198,7 @@ def refusing(code: int, *registers: int) -> Behaviour:
 
 
 @pytest.mark.parametrize("code", [1, 2, 3])
+@hurried
 async def test_f7_a_bad_register_costs_its_own_tag_alone(code: int, caplog: pytest.LogCaptureFixture) -> None:
     """Found within one poll, remembered by the following ones and by the next connection, told once."""
     async with meter(*[refusing(code, 12)] * 100) as (driver, server):
@@ -207,6 +215,7 @@ async def test_f7_a_bad_register_costs_its_own_tag_alone(code: int, caplog: pyte
         assert said in record.getMessage()
 
 
+@hurried
 async def test_f7_a_register_that_comes_back_is_told_and_read_along_again(caplog: pytest.LogCaptureFixture) -> None:
     clock = Hurrying()
     async with scripted(*[refusing(2, 12)] * 6) as server:
@@ -223,6 +232,7 @@ async def test_f7_a_register_that_comes_back_is_told_and_read_along_again(caplog
         await driver.close()
 
 
+@hurried
 async def test_f7_silence_instead_of_an_exception_costs_one_timeout_a_poll_and_then_nothing() -> None:
     """Some devices do not answer at all where a register is illegal: two blocks, one of them with such a register."""
     far = {"name": "far", "register": 900}
@@ -232,7 +242,7 @@ async def test_f7_silence_instead_of_an_exception_costs_one_timeout_a_poll_and_t
 
     device = DEVICE | {"tags": [far, *({"name": f"r{r}", "register": r} for r in REGISTERS)]}
     async with scripted(*[mute] * 100) as server:
-        driver = ModbusDriver(make_link([device], server.port, 0.1), SystemClock())
+        driver = ModbusDriver(make_link([device], server.port, TIMEOUT_S), SystemClock())
         await driver.connect()
         with suppress(NoAnswer):  # it may be the whole device: nothing was heard yet
             await driver.read(driver.polled[0])
@@ -247,6 +257,7 @@ async def test_f7_silence_instead_of_an_exception_costs_one_timeout_a_poll_and_t
         await driver.close()
 
 
+@hurried
 async def test_f9_byte_by_byte() -> None:
     async with meter(lambda q: [bytes((byte,)) for byte in q.right]) as (driver, server):
         await assert_right(driver, server)
@@ -254,6 +265,7 @@ async def test_f9_byte_by_byte() -> None:
         assert server.connections == 1
 
 
+@hurried
 async def test_f9_garbage_behind_the_right_answer() -> None:
     async with meter(lambda q: (q.right + b"\xff" * 40,)) as (driver, server):
         await assert_right(driver, server)
@@ -263,6 +275,7 @@ async def test_f9_garbage_behind_the_right_answer() -> None:
         await assert_right(driver, server)
 
 
+@hurried
 async def test_f3_a_frozen_peer_gets_a_new_connection() -> None:
     """A converter whose session hangs recovers without anybody's help, and without an error of the link."""
     async with meter(*[silently] * PATIENCE) as (driver, server):
@@ -273,6 +286,7 @@ async def test_f3_a_frozen_peer_gets_a_new_connection() -> None:
         assert server.connections == 2
 
 
+@hurried
 async def test_f3_a_silent_device_leaves_its_neighbours_alone() -> None:
     """The others answer, so the connection is kept however long one is silent."""
     other = DEVICE | {"id": "other", "address": 6}
@@ -292,6 +306,7 @@ async def test_f3_a_silent_device_leaves_its_neighbours_alone() -> None:
         await driver.close()
 
 
+@hurried
 async def test_f2_unplugged_while_a_request_is_on_its_way() -> None:
     """The loss is told at once, not after the timeout."""
     async with scripted(lambda q: (Close(),)) as server:
@@ -307,6 +322,7 @@ async def test_f2_unplugged_while_a_request_is_on_its_way() -> None:
         await driver.close()
 
 
+@hurried
 async def test_f1_absent_at_start_in_words_of_a_technician() -> None:
     async with scripted() as server:
         port = server.port

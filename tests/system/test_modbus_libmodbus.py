@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from drivers.modbus.driver import ModbusDriver
 from gateway.core.clock import SystemClock
 from gateway.core.model import Scan, Value
 from gateway.core.quality import GOOD, Status
-from tests.support.modbus_libmodbus import compile_server, serving
+from tests.support.modbus_libmodbus import compile_server, serving, serving_rtu
 from tests.support.modbus_links import make_link
 
 pytestmark = pytest.mark.system
@@ -120,3 +122,43 @@ async def test_an_address_beyond_its_map(program: Path) -> None:
             values, status = await read(driver)
     assert values == {"absent": None, "fine": 65535}
     assert status == {"absent": Status.BAD_CONFIGURATION_ERROR, "fine": GOOD}
+
+
+# ------------------------------------------------------------------------------------------------ over a serial cable
+
+
+@contextmanager
+def wired(folder: Path) -> Iterator[tuple[str, str]]:
+    """Two serial ports with a cable between them."""
+    ends = str(folder / "a"), str(folder / "b")
+    with subprocess.Popen(["socat", *(f"pty,raw,echo=0,link={end}" for end in ends)]) as socat:
+        try:
+            yield ends
+        finally:
+            socat.terminate()
+
+
+async def test_a_serial_cable(program: Path, tmp_path: Path) -> None:
+    tags = [
+        {"name": "u16", "register": 0},
+        {"name": "i32", "register": 2, "type": "int32"},
+        {"name": "cdab", "register": 20, "type": "float32", "word_order": "little"},
+        {"name": "f16", "register": 41, "type": "float16"},
+        {"name": "bcd", "register": 42, "type": "bcd16"},
+        {"name": "power", "register": 43, "type": "int16", "scale_from": {"register": 44}},
+        {"name": "coil", "register": 39, "function": 1},
+        {"name": "absent", "register": 5000},
+    ]
+    with wired(tmp_path) as (ours, theirs):
+        async with asyncio.timeout(10):
+            while not (Path(ours).exists() and Path(theirs).exists()):  # noqa: ASYNC110, ASYNC240
+                await asyncio.sleep(0.01)
+        with serving_rtu(program, theirs):
+            link = make_link([{"id": "plc", "address": 1, "tags": tags}], ours, 3, type="modbus-rtu", baud_rate=19_200)
+            driver = ModbusDriver(link, SystemClock())
+            await driver.connect()
+            for _ in range(5):
+                scan = await driver.read(driver.polled[0])
+                assert scan.values == (65535, -123456789, 80.4, 80.4, 1234, 12.34, True, None)
+                assert [status == GOOD for status in scan.status or ()] == [True] * 7 + [False]
+            await driver.close()

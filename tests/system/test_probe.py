@@ -23,6 +23,7 @@ from gateway.core.contracts import Simulator
 from gateway.core.errors import Unavailable
 from gateway.core.model import Link, Tag
 from gateway.settings import load_line_file
+from tests.support.hurried import hurried
 from tests.support.modbus_scripted import Question, scripted
 
 pytestmark = pytest.mark.system
@@ -186,8 +187,8 @@ async def test_the_command_finds_and_says_what_to_paste(tmp_path: Path) -> None:
 async def test_scanning_shows_who_is_there_and_none_is_exit_code_1(tmp_path: Path) -> None:
     async with meter(tmp_path, "schneider-iem3000") as (_, simulator):
         host = f"127.0.0.1:{simulator.port}"
-        nobody = await command("probe", host, "--scan-units", "1-3", "--format", "json")
-        found = await command("probe", host, "--scan-units", "5-8")
+        nobody = await command("probe", host, "--scan-units", "1-3", "--timeout", "5", "--format", "json")
+        found = await command("probe", host, "--scan-units", "5-8", "--timeout", "5")
     assert (nobody.exit_code, json.loads(nobody.stdout)) == (1, [])
     assert found.exit_code == 0
     assert "unit   7  answers with exception 2" in found.stdout
@@ -198,7 +199,7 @@ async def test_a_serial_bus_is_scanned_and_probed(tmp_path: Path) -> None:
     port = tmp_path / "bus"
     file = tmp_path / "line.yaml"
     file.write_text(
-        f"line: pl1\nsite: s\nlinks:\n  - {{id: bus, type: modbus-rtu, port: {port}, timeout_s: 0.5, "
+        f"line: pl1\nsite: s\nlinks:\n  - {{id: bus, type: modbus-rtu, port: {port}, timeout_s: 1, "
         "devices: [{id: meter, template: eastron-sdm630, address: 3}]}\n"
     )
     (link,) = load_line_file(file, templates=TEMPLATES).links
@@ -206,7 +207,7 @@ async def test_a_serial_bus_is_scanned_and_probed(tmp_path: Path) -> None:
     await simulator.start()
     try:
         simulator.set("meter", {tag.name: said(tag) for tag in link.devices[0].tags})
-        scanned = await command("probe", str(port), "--scan-units", "2-4", "--scan-serial", "--timeout", "0.2")
+        scanned = await command("probe", str(port), "--scan-units", "2-3", "--scan-serial", "--timeout", "1")
         found = await command("probe", str(port), "--unit", "3", "--register", "30071", "--type", "float32")
     finally:
         await simulator.close()
@@ -225,6 +226,7 @@ async def test_a_port_that_is_not_there_is_a_sentence_also_when_every_speed_is_t
     assert "is for a serial port" in refused.output
 
 
+@hurried
 async def test_late_answers_of_a_converter_make_the_scan_more_patient(tmp_path: Path) -> None:
     """Unit 1 takes longer than the scan waits; its late answer must hide neither itself nor the next."""
     late: list[Question] = []
@@ -237,9 +239,9 @@ async def test_late_answers_of_a_converter_make_the_scan_more_patient(tmp_path: 
         return (late[0].right,)  # the answer to the one before; this one is still waiting
 
     async with scripted(slow, late_word) as server:
-        link = link_at(f"127.0.0.1:{server.port}", "modbus-tcp", 9600, "none").model_copy(update={"timeout_s": 0.1})
+        link = link_at(f"127.0.0.1:{server.port}", "modbus-tcp", 9600, "none").model_copy(update={"timeout_s": 1.0})
         async with conversation(link) as talk:
             present = [each.unit async for each in scan_units(talk, [1, 2])]
-            assert talk.timeout_s == pytest.approx(0.2)
+            assert talk.timeout_s == pytest.approx(2.0)
     assert present == [1, 2]
     assert [question.unit for question in server.questions] == [1, 2, 1, 2]
