@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.core.contracts import Newest
-from gateway.core.model import Batch, Device
+from gateway.core.model import Batch, Device, Value
 from gateway.core.quality import GOOD, Status
 from gateway.health import State
 
@@ -29,7 +30,7 @@ class BoardEntry:
     version: int = 0
     urgency: int = 0
     batches: dict[tuple[int, ...], Batch] = field(default_factory=dict)  # newest batch by the tags it holds
-    newest: list[Newest] = field(default_factory=list)
+    newest: Newest | None = None
     picked: int = 0  # the version that ``newest`` shows
 
 
@@ -88,11 +89,11 @@ class LiveBoard:
         """Every configured device, in configuration order."""
         return tuple(self._entries.values())
 
-    def newest(self, device: Device) -> Sequence[Newest]:
-        """(m,) one per tag of ``device.tags``."""
+    def newest(self, device: Device) -> Newest:
+        """What is known of each tag of ``device.tags``."""
         entry = self._entries[device.path]
-        if entry.picked != entry.version or not entry.newest:
-            self._pick(entry)
+        if entry.newest is None or entry.picked != entry.version:
+            return self._pick(entry)
         return entry.newest
 
     def run(self, device: Device) -> tuple[str, str]:
@@ -122,25 +123,39 @@ class LiveBoard:
         entry = BoardEntry(device, run=before.run, phase=before.phase)
         if device.enabled == before.device.enabled:
             entry.state, entry.since_ns, entry.error = before.state, before.since_ns, before.error
-            said = dict(zip(before.device.tags, self.newest(before.device), strict=True))
-            entry.newest = [said.get(tag) or _nothing_yet(device) for tag in device.tags]
+            said = dict(zip(before.device.tags, self.newest(before.device).rows, strict=True))
+            waiting = _nothing_yet(device)
+            entry.newest = _columns([said.get(tag, waiting) for tag in device.tags])
         entry.version = entry.picked = before.version + 1
         entry.urgency = before.urgency + 1  # worth showing at once
         return entry
 
-    def _pick(self, entry: BoardEntry) -> None:
-        newest = entry.newest or [_nothing_yet(entry.device) for _ in entry.device.tags]
-        for batch in entry.batches.values():
-            status, times = batch.status, batch.times_ns
-            for position, i in enumerate(batch.shape.index):
-                newest[i] = Newest(
-                    batch.values[position],
-                    status[position] if status else GOOD,
-                    times[position] if times else batch.time_ns,
-                )
-        entry.newest = newest
-        entry.picked = entry.version
+    def _pick(self, entry: BoardEntry) -> Newest:
+        """Fold the newest batches into one. Nearly always the last one holds every tag: 2 µs, else 0.2 per value."""
+        every = len(entry.device.tags)
+        batches = list(entry.batches.values())
+        if batches and len(batches[-1].values) == every and batches[-1].shape.index == tuple(range(every)):
+            newest = Newest(*_said(batches[-1]))
+        else:
+            before = entry.newest or _columns([_nothing_yet(entry.device)] * every)
+            columns: list[list[Any]] = [[*before.values], [*before.status], [*before.times_ns]]
+            for batch in batches:
+                for column, said in zip(columns, _said(batch), strict=True):
+                    for i, what in zip(batch.shape.index, said, strict=True):
+                        column[i] = what
+            newest = Newest(*columns)
+        entry.newest, entry.picked = newest, entry.version
+        return newest
 
 
-def _nothing_yet(device: Device) -> Newest:
-    return Newest(None, Status.BAD_WAITING_FOR_INITIAL_DATA if device.enabled else Status.BAD_OUT_OF_SERVICE, 0)
+def _said(batch: Batch) -> tuple[tuple[Value, ...], tuple[int, ...], tuple[int, ...]]:
+    count = len(batch.values)
+    return batch.values, batch.status or (GOOD,) * count, batch.times_ns or (batch.time_ns,) * count
+
+
+def _nothing_yet(device: Device) -> tuple[Value, int, int]:
+    return None, Status.BAD_WAITING_FOR_INITIAL_DATA if device.enabled else Status.BAD_OUT_OF_SERVICE, 0
+
+
+def _columns(rows: Sequence[tuple[Value, int, int]]) -> Newest:
+    return Newest(*(list(column) for column in zip(*rows, strict=True))) if rows else Newest((), (), ())

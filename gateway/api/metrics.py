@@ -122,7 +122,7 @@ class GatewayCollector(Collector):
             device = entry.device
             key = (device.site, device.line, device.id)
             states[key] = entry.state
-            newest_ns = max((newest.time_ns for newest in self._board.newest(device)), default=0)
+            newest_ns = max(self._board.newest(device).times_ns, default=0)
             if newest_ns:
                 age.add_metric(key, age_s(newest_ns, now_ns) or 0.0)
         yield _states("device", labels, states)

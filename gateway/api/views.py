@@ -33,14 +33,14 @@ def _live_device(board: Board, entry: DeviceState, now_ns: int) -> dict[str, Any
         "tags": [
             {
                 "tag": tag.name,
-                "value": plain(newest.value),
+                "value": plain(value),
                 "unit": tag.unit,
-                "quality": quality(newest.status),
-                "status": newest.status,
-                "time": milliseconds(newest.time_ns),
-                "age_s": age_s(newest.time_ns, now_ns),
+                "quality": quality(status),
+                "status": status,
+                "time": milliseconds(time_ns),
+                "age_s": age_s(time_ns, now_ns),
             }
-            for tag, newest in zip(device.tags, board.newest(device), strict=True)
+            for tag, (value, status, time_ns) in zip(device.tags, board.newest(device).rows, strict=True)
         ],
     }
 

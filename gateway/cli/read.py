@@ -24,9 +24,9 @@ from gateway.api.answers import milliseconds, plain
 from gateway.board import LiveBoard
 from gateway.cli.process import run_loop
 from gateway.core.clock import Clock, SystemClock
-from gateway.core.contracts import Driver, Newest
+from gateway.core.contracts import Driver
 from gateway.core.errors import DriverError, NoAnswer
-from gateway.core.model import Device, Group, Link, Scan, Tag
+from gateway.core.model import Device, Group, Link, Scan, Tag, Value
 from gateway.core.quality import quality
 from gateway.logs import escaped
 from gateway.normalise import Normaliser
@@ -110,17 +110,19 @@ class Result:
     board: LiveBoard
     errors: dict[str, str] = field(default_factory=dict)  # device id → sentence
 
-    def rows(self, wanted: Wanted) -> list[tuple[Device, Tag, Newest]]:
-        """What there is to show, in the order of the file."""
-        return [
-            (device, tag, self.board.newest(device)[i]) for device in wanted.devices for i, tag in wanted.tags(device)
-        ]
+    def rows(self, wanted: Wanted) -> list[tuple[Device, Tag, Value, int, int]]:
+        """(device, tag, value, status, time_ns) of what there is to show, in the order of the file."""
+        rows: list[tuple[Device, Tag, Value, int, int]] = []
+        for device in wanted.devices:
+            newest = list(self.board.newest(device).rows)
+            rows += [(device, tag, *newest[i]) for i, tag in wanted.tags(device)]
+        return rows
 
     @property
     def found(self) -> bool:
         """Whether any value was read."""
         return any(
-            newest.value is not None for entry in self.board.states() for newest in self.board.newest(entry.device)
+            value is not None for entry in self.board.states() for value in self.board.newest(entry.device).values
         )
 
 
@@ -196,13 +198,13 @@ def as_json(line: Line, wanted: Wanted, result: Result) -> Mapping[str, object]:
             {
                 "device": device.id,
                 "tag": tag.name,
-                "value": plain(newest.value),
+                "value": plain(value),
                 "unit": tag.unit,
-                "quality": quality(newest.status),
-                "status": newest.status,
-                "time": milliseconds(newest.time_ns),
+                "quality": quality(status),
+                "status": status,
+                "time": milliseconds(time_ns),
             }
-            for device, tag, newest in result.rows(wanted)
+            for device, tag, value, status, time_ns in result.rows(wanted)
         ],
         "errors": [{"device": device, "error": error} for device, error in result.errors.items()],
     }
@@ -215,14 +217,14 @@ def _show(wanted: Wanted, result: Result) -> None:
     columns = ["device", "tag", "value>", "unit", "quality", "time (UTC)", "names"]
     names_fit = console.width >= 110
     table = table_of(*(columns if names_fit else columns[:-1]))
-    for device, tag, newest in result.rows(wanted):
+    for device, tag, value, status, time_ns in result.rows(wanted):
         row: list[ConsoleRenderable | str] = [
             device.id,
             tag.name,
-            value_text(newest.value),
+            value_text(value),
             tag.unit,
-            quality_text(quality(newest.status)),
-            _time(newest.time_ns),
+            quality_text(quality(status)),
+            _time(time_ns),
         ]
         table.add_row(*row, *([names_text(tag.names)] if names_fit else []))
     console.print(table)

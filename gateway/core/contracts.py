@@ -4,7 +4,7 @@ one test class in ``tests/contract/`` that every implementation inherits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -294,11 +294,16 @@ class DeviceState(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """The newest value of one tag."""
+    """The newest of a device: columns of shape (m,), one entry per tag of ``device.tags``."""
 
-    value: Value
-    status: int
-    time_ns: int
+    values: Sequence[Value]
+    status: Sequence[int]
+    times_ns: Sequence[int]  # 0: nothing was said yet
+
+    @property
+    def rows(self) -> Iterable[tuple[Value, int, int]]:
+        """(value, status, time_ns) of each tag."""
+        return zip(self.values, self.status, self.times_ns, strict=True)
 
 
 class Board(Protocol):
@@ -307,8 +312,8 @@ class Board(Protocol):
     def states(self) -> Sequence[DeviceState]:
         """Every configured device, in configuration order."""
 
-    def newest(self, device: Device) -> Sequence[Newest]:
-        """(m,) one per tag of ``device.tags``."""
+    def newest(self, device: Device) -> Newest:
+        """What is known of each tag of ``device.tags``."""
 
     def run(self, device: Device) -> tuple[str, str]:
         """(run, phase) that is open where the device stands; empty when none."""

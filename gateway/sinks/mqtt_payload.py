@@ -162,23 +162,27 @@ def _times(batch: Batch) -> bytes:
 # -------------------------------------------------------------------------------------------------- live lane
 
 
-def live(device: Device, newest: Sequence[Newest], run: str) -> bytes:
+def live(device: Device, newest: Newest, run: str) -> bytes:
     """The newest values of a device, flat: one key per tag, what begins with ``_`` is about them.
 
-    ``newest`` has shape (m,), one per tag of ``device.tags``. ``_time`` is that of the newest value, null before
-    the first one.
+    ``_time`` is that of the newest value, null before the first one. 25 µs for 200 tags.
     """
-    rows = list(zip(device.tags, newest, strict=True))
-    message: dict[str, Any] = {"_time": max((new.time_ns for new in newest), default=0) // 1_000_000 or None}
-    message |= {tag.name: _json_value(new.value) for tag, new in rows}
-    if bad := {tag.name: quality(new.status) for tag, new in rows if new.status != GOOD}:
-        message["_bad"] = bad
+    names = [tag.name for tag in device.tags]
+    message: dict[str, Any] = {"_time": max(newest.times_ns, default=0) // 1_000_000 or None}
+    message.update(zip(names, newest.values, strict=True))
+    if any(newest.status):
+        message["_bad"] = {
+            name: quality(status) for name, status in zip(names, newest.status, strict=True) if status != GOOD
+        }
     if run:
         message["_run"] = run
-    return orjson.dumps(message)
+    try:
+        return orjson.dumps(message, option=orjson.OPT_STRICT_INTEGER)
+    except orjson.JSONEncodeError:  # an integer that JavaScript cannot hold
+        return orjson.dumps({key: _json_value(value) for key, value in message.items()})
 
 
-def _json_value(value: Value) -> Value:
+def _json_value(value: Any) -> Any:
     return str(value) if isinstance(value, int) and abs(value) > JSON_EXACT else value
 
 

@@ -79,7 +79,7 @@ class Entry:
     state: str = "online"
     since_ns: int = T0
     error: str = ""
-    newest: list[Newest] = field(default_factory=list)
+    newest: Newest = field(default_factory=lambda: Newest((), (), ()))
     version: int = 0
     urgency: int = 0
 
@@ -88,16 +88,15 @@ class FakeBoard:
     """A Board that a test writes by hand."""
 
     def __init__(self, *devices: Device) -> None:
-        waiting = Newest(None, Status.BAD_WAITING_FOR_INITIAL_DATA, 0)
-        self._entries = {d.path: Entry(d, newest=[waiting] * len(d.tags)) for d in devices}
+        self._entries = {d.path: Entry(d, newest=_waiting(len(d.tags))) for d in devices}
         self._run = ("", "")
         self._changed = asyncio.Event()
 
     def put(self, device: Device, values: Sequence[Value], status: int = 0, time_ns: int = T0) -> None:
         """New values; urgent when the quality changed."""
         entry = self._entries[device.path]
-        urgent = entry.newest[0].status != status
-        entry.newest = [Newest(value, status, time_ns) for value in values]
+        urgent = entry.newest.status[0] != status
+        entry.newest = Newest(values, (status,) * len(values), (time_ns,) * len(values))
         entry.version += 1
         if urgent:
             self._urge(entry)
@@ -119,7 +118,7 @@ class FakeBoard:
     def states(self) -> Sequence[Entry]:
         return tuple(self._entries.values())
 
-    def newest(self, device: Device) -> Sequence[Newest]:
+    def newest(self, device: Device) -> Newest:
         return self._entries[device.path].newest
 
     def run(self, device: Device) -> tuple[str, str]:
@@ -134,3 +133,7 @@ class FakeBoard:
     async def changed(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+
+def _waiting(count: int) -> Newest:
+    return Newest((None,) * count, (Status.BAD_WAITING_FOR_INITIAL_DATA,) * count, (0,) * count)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.board import LiveBoard
-from gateway.core.contracts import Board, Newest
+from gateway.core.contracts import Board
 from gateway.core.model import Scan
 from gateway.core.quality import Status
 from gateway.health import State
@@ -15,7 +15,7 @@ TWO = device(tag("a", low=0, high=10), tag("b", low=0, high=10))
 
 def test_before_the_first_value_every_tag_waits() -> None:
     board: Board = LiveBoard([TWO])
-    assert board.newest(TWO) == [Newest(None, Status.BAD_WAITING_FOR_INITIAL_DATA, 0)] * 2
+    assert list(board.newest(TWO).rows) == [(None, Status.BAD_WAITING_FOR_INITIAL_DATA, 0)] * 2
 
 
 def test_the_newest_value_of_each_tag_wins_whatever_it_came_with() -> None:
@@ -28,12 +28,12 @@ def test_the_newest_value_of_each_tag_wins_whatever_it_came_with() -> None:
 
     put((0, 1), (1.0, 2.0), NOW_NS)
     put((1,), (3.0,), NOW_NS + 1)
-    assert [newest.value for newest in board.newest(TWO)] == [1.0, 3.0]
+    assert list(board.newest(TWO).values) == [1.0, 3.0]
     put((0, 1), (4.0, 5.0), NOW_NS + 2)
-    assert board.newest(TWO) == [Newest(4.0, 0, NOW_NS + 2), Newest(5.0, 0, NOW_NS + 2)]
+    assert list(board.newest(TWO).rows) == [(4.0, 0, NOW_NS + 2), (5.0, 0, NOW_NS + 2)]
     for i in range(300):  # ever the same two selections in turn, and many of them
         put((i % 2,), (i / 100,), NOW_NS + 10 + i)
-    assert [newest.value for newest in board.newest(TWO)] == [2.98, 2.99]
+    assert list(board.newest(TWO).values) == [2.98, 2.99]
 
 
 def test_ever_new_selections_do_not_pile_up() -> None:
@@ -44,7 +44,7 @@ def test_ever_new_selections_do_not_pile_up() -> None:
         assert batch
         board.put(wide, batch)
     assert len(board.states()[0].batches) <= 64
-    assert [newest.value for newest in board.newest(wide)] == [*map(float, range(199)), 198.0]
+    assert list(board.newest(wide).values) == [*map(float, range(199)), 198.0]
 
 
 async def test_a_change_of_quality_or_state_is_urgent_a_new_value_is_not() -> None:
@@ -87,7 +87,7 @@ def test_after_a_reload_what_is_equal_stays_and_a_changed_device_keeps_what_its_
     board.configure([added, device(id="other"), wider])
     assert [entry.device.id for entry in board.states()] == ["added", "other", "jacket"]
     assert board.states()[1] is before
-    assert [newest.value for newest in board.newest(wider)] == [1.0, 2.0, None]
+    assert list(board.newest(wider).values) == [1.0, 2.0, None]
     assert board.states()[2].state is State.ONLINE
     assert board.version(wider) > version
     assert board.urgency(wider) > urgency
@@ -103,4 +103,4 @@ def test_a_device_that_a_reload_switches_off_shows_no_old_values() -> None:
     board.put(TWO, batch)
     off = device(*TWO.tags, enabled=False)
     board.configure([off])
-    assert board.newest(off) == [Newest(None, Status.BAD_OUT_OF_SERVICE, 0)] * 2
+    assert list(board.newest(off).rows) == [(None, Status.BAD_OUT_OF_SERVICE, 0)] * 2

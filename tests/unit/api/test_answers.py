@@ -6,6 +6,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.core.contracts import Newest
 from gateway.core.errors import Mistake
 from gateway.core.quality import Status
 from gateway.health import SinkHealth, State
@@ -54,10 +55,8 @@ async def test_integers_that_javascript_cannot_hold_are_text(
 ) -> None:
     jacket, _ = insides.devices
     insides.put(jacket, (1.0, 0))
-    insides.board._entries[jacket.path].batches.clear()
     insides.board.newest(jacket)
-    entry = insides.board._entries[jacket.path]
-    entry.newest[1] = type(entry.newest[1])(value, 0, THEN_NS)
+    insides.board._entries[jacket.path].newest = Newest((1.0, value), (0, 0), (THEN_NS, THEN_NS))
     body = (await api.get("/api/v1/live")).json()
     assert body["devices"][0]["tags"][1]["value"] == said
 

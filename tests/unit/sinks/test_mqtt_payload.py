@@ -71,15 +71,24 @@ def test_integers_that_javascript_cannot_hold_are_text(value: int, text: str) ->
         assert f'"values":{{"counter":{text}'.encode() in payload
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(2**53, "9007199254740992"), (2**53 + 1, '"9007199254740993"'), (-(2**63), f'"{-(2**63)}"')]
+)
+def test_live_integers_that_javascript_cannot_hold_are_text(value: int, text: str) -> None:
+    counter = Device("wuxi", "pl1", "meter", (Tag("counter", Kind.INT, 0), Tag("on", Kind.BOOL, 1)))
+    message = mqtt_payload.live(counter, Newest((value, True), (0, 0x40940000), (T0, T0)), "")
+    assert f'"counter":{text},"on":true,"_bad":{{"on":"uncertain"}}'.encode() in message
+
+
 def test_live_is_flat() -> None:
     tags = tuple(Tag(name, Kind.FLOAT, 0) for name in ("temperature", "flow", "level"))
     reactor = Device("wuxi", "pl1", "reactor", tags)
-    newest = [Newest(80.4, 0, T0), Newest(None, Status.BAD_SENSOR_FAILURE, T0 - 10**9), Newest(2.0, 0x40940000, T0)]
+    newest = Newest((80.4, None, 2.0), (0, Status.BAD_SENSOR_FAILURE, 0x40940000), (T0, T0 - 10**9, T0))
     assert mqtt_payload.live(reactor, newest, "pl1-1") == (
         b'{"_time":1763800000123,"temperature":80.4,"flow":null,"level":2.0,'
         b'"_bad":{"flow":"bad","level":"uncertain"},"_run":"pl1-1"}'
     )
-    assert mqtt_payload.live(reactor, [Newest(1.0, 0, T0)] * 3, "") == (
+    assert mqtt_payload.live(reactor, Newest((1.0,) * 3, (0,) * 3, (T0,) * 3), "") == (
         b'{"_time":1763800000123,"temperature":1.0,"flow":1.0,"level":1.0}'
     )
 
