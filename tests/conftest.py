@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from gateway.logs import LIBRARIES
 from tests.support.processes import descendants
 
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
@@ -44,6 +46,22 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     left = [f"process {pid} ({_command(pid)})" for pid in _children() - children]
     left += [f"listening socket {address}" for address in sorted(_listeners() - listeners)]
     assert not left, "left behind: " + ", ".join(left)
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_they_were() -> Iterator[None]:
+    """A command that a test runs in this process sets up the logs; the next test still hears everything."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    loggers = [root, *map(logging.getLogger, ("gateway", "drivers", *LIBRARIES))]
+    levels = [logger.level for logger in loggers]
+    yield
+    for handler in list(root.handlers):
+        if handler not in handlers:
+            root.removeHandler(handler)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    logging.captureWarnings(False)
 
 
 @pytest.fixture

@@ -133,11 +133,12 @@ async def _references(session: Session, nodes: Any) -> list[list[Any]]:
         more.Parameters.ReleaseContinuationPoints = False
         more.Parameters.ContinuationPoints = [point for _, point in rest]
         answer = await session.call(more, ua.BrowseNextResponse)
-        for (i, _), result in zip(rest, answer.Results, strict=False):
+        results = answer.Parameters.Results
+        for (i, _), result in zip(rest, results, strict=False):
             found[i] += result.References or ()
         rest = [
             (i, result.ContinuationPoint)
-            for (i, _), result in zip(rest, answer.Results, strict=False)
+            for (i, _), result in zip(rest, results, strict=False)
             if result.ContinuationPoint
         ]
     return found + [[]] * (len(nodes) - len(found))

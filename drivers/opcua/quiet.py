@@ -38,8 +38,7 @@ class Throttle(logging.Handler):
 def hush() -> None:
     """Put the throttle between asyncua and the log; once is enough, more do no harm."""
     library = logging.getLogger("asyncua")
-    if any(isinstance(handler, Throttle) for handler in library.handlers):
-        return
     library.setLevel(logging.WARNING)
     library.propagate = False
-    library.addHandler(Throttle(logging.getLogger(__name__)))
+    if not any(isinstance(handler, Throttle) for handler in library.handlers):
+        library.addHandler(Throttle(logging.getLogger(__name__)))

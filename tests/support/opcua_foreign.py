@@ -17,7 +17,7 @@ from tests.support.processes import Process, ProcessFailed, program, run_process
 HOME = Path(__file__).parent / "node_opcua"
 URI = "urn:test:foreign"
 USERNAME, PASSWORD = "reader", "secret"
-INSTALL_S, FIRST_START_S = 300.0, 60.0  # it makes its keys at the first start
+INSTALL_S, FIRST_START_S = 300.0, 240.0  # it makes its keys at the first start
 
 
 @dataclass(frozen=True, slots=True)

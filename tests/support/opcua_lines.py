@@ -31,7 +31,7 @@ def make_link(
             "type": "opcua",
             "endpoint": f"opc.tcp://127.0.0.1:{port}{path}",
             "security": {"policy": "None"},
-            "timeout_s": 1.0,
+            "timeout_s": 15.0,  # of a machine that is busy with other tests
             "pki": str(pki) if pki else "/nonexistent/pki",
             "devices": [
                 {"id": name, "period_s": 0.05, "mode": (modes or {}).get(name, "subscribe"), "tags": tags}

@@ -14,7 +14,7 @@ from gateway.core.errors import DriverError
 from gateway.core.model import Scan, Value
 from gateway.core.quality import GOOD
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 @dataclass(slots=True)

@@ -11,22 +11,21 @@ from drivers.opcua.browse import browse
 from drivers.opcua.nodes import parse
 from drivers.opcua.session import open_session
 from gateway.cli.browse import _options, as_csv, as_yaml
-from tests.support.opcua_foreign import URI, foreign_server
+from tests.support.opcua_foreign import URI, SharedServer
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]  # node-opcua takes its time to start
 
 
-async def test_variables_of_a_foreign_server() -> None:
+async def test_variables_of_a_foreign_server(server: SharedServer) -> None:
     progress: list[int] = []
-    async with foreign_server(counters=250) as server:
-        session = await open_session("browse", _options(f"opc.tcp://127.0.0.1:{server.port}/foreign", None))
-        try:
-            found = await browse(session, 10, progress.append)
-        finally:
-            await session.close()
+    session = await open_session("browse", _options(f"opc.tcp://127.0.0.1:{server.port}/foreign", None))
+    try:
+        found = await browse(session, 10, progress.append)
+    finally:
+        await session.close()
     by_node = {each.node: each for each in found}
     assert len(by_node) == len(found), "each once"
-    assert sum(each.path[-1].startswith("Counter") for each in found) == 250
+    assert sum(each.path[-1].startswith("Counter") for each in found) == 998
     double = by_node[f"nsu={URI};s=Double"]
     assert (double.type, double.value, double.path[-1]) == ("Double", 1.25, "Double")
     assert by_node[f"nsu={URI};s=Array"].type == "Double[]"
@@ -35,7 +34,7 @@ async def test_variables_of_a_foreign_server() -> None:
     assert progress
     assert progress[-1] == len(found)
     rows = list(csv.DictReader(io.StringIO(as_csv(found))))
-    assert len({row["name"] for row in rows}) == len(rows) > 250
+    assert len({row["name"] for row in rows}) == len(rows) > 998
     assert {"name": "double", "node": f"nsu={URI};s=Double", "kind": "float", "unit": ""} in rows
     for row in rows:
         parse(row["node"])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from gateway.core.clock import SystemClock
 from gateway.core.errors import Refused, Unavailable
 from gateway.core.model import Link, TimeSource, Value
 from gateway.core.quality import GOOD, Status
-from tests.support.opcua_foreign import PASSWORD, URI, USERNAME, SharedServer, foreign_server, shared_server
+from tests.support.opcua_foreign import PASSWORD, URI, USERNAME, SharedServer, foreign_server
 from tests.support.opcua_lines import make_link
 from tests.support.opcua_listening import ends, listening
 from tests.support.processes import free_port
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]  # node-opcua takes its time to start
 
 EVERY_TYPE: dict[str, tuple[str, Value, int]] = {
     # tag: (kind, value, status); the node has the same name with capitals
@@ -49,13 +48,6 @@ EVERY_TYPE: dict[str, tuple[str, Value, int]] = {
     "Nowhere": ("float", None, Status.BAD_NODE_ID_UNKNOWN),
 }
 WRONG_KIND: dict[str, str] = {"Double": "int", "Int32": "bool", "String": "float", "Boolean": "int", "Guid": "bool"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SharedServer]:
-    """For the tests that leave it as it is."""
-    with shared_server(counters=1000, missing=[17, 500]) as server:
-        yield server
 
 
 def tag(name: str, **more: Any) -> dict[str, Any]:
@@ -113,17 +105,19 @@ async def test_f22_a_value_of_another_type_is_never_cast(server: SharedServer) -
     assert {status[0] for status in heard.status.values()} == {Status.BAD_TYPE_MISMATCH}
 
 
-async def test_every_change_arrives_once_in_order_with_the_time_of_the_source(server: SharedServer) -> None:
+async def test_every_change_arrives_once_in_order_with_the_time_of_the_source(
+    server: SharedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A busy server may be late for a sample; what it has sampled is never lost, repeated or turned round."""
     tags = [dict(each, period_s=0.02) for each in counters(10)]
     async with connected(link_to(server.port, tags)) as driver, listening(driver) as heard:
         await heard.until(lambda h: len(h.values.get("counter9", ())) >= 15, "fifteen changes")
     for name, values in heard.values.items():
-        first = values[0]
-        assert isinstance(first, int)
-        assert values == list(range(first, first + len(values))), name
+        assert values == sorted(set(values)), name  # type: ignore[type-var]
     assert {scan.time_source for scan in heard.scans} == {TimeSource.DEVICE}
-    assert all(0 <= scan.received_ns - scan.time_ns < 5e9 for scan in heard.scans)
+    assert all(abs(scan.received_ns - scan.time_ns) < 60e9 for scan in heard.scans)
     assert driver.overflows == 0
+    assert "are missing" not in caplog.text
 
 
 async def test_f19_a_plant_where_nothing_changes_is_not_taken_for_dead(server: SharedServer) -> None:
@@ -146,83 +140,60 @@ async def test_f21_two_nodes_missing_among_a_thousand_cost_those_two_only(server
     assert heard.status["counter17"] == [Status.BAD_NODE_ID_UNKNOWN], "once"
 
 
-async def test_f16_limits_of_the_server_are_obeyed() -> None:
+async def test_f16_limits_are_obeyed_and_what_the_server_does_not_take_is_polled() -> None:
+    """One subscription of at most 25 items is all it grants, five items or seven nodes in one call."""
     limits = {"maxNodesPerRead": 7, "maxMonitoredItemsPerCall": 5}
-    async with foreign_server(counters=40, limits=limits) as server:
+    grants = {"maxSubscriptionsPerSession": 1, "maxMonitoredItemsPerSubscription": 25}
+    tags = [dict(each, period_s=0.05 if n < 30 else 0.1) for n, each in enumerate(counters(40))]
+    async with foreign_server(counters=40, limits=limits, capabilities=grants) as server:
         for mode in ("subscribe", "poll"):
-            async with connected(link_to(server.port, counters(40), mode)) as driver, listening(driver) as heard:
-                await heard.until(lambda h: len(h.values) == 40, "every tag")
+            async with connected(link_to(server.port, tags, mode)) as driver, listening(driver) as heard:
+                await heard.until(
+                    lambda h: all(len(h.values.get(f"counter{n}", ())) > 3 for n in range(40)), "every tag"
+                )
+                assert [len(group.index) for group in driver.pushed] == ([25] if mode == "subscribe" else [])
+                assert [len(group.index) for group in driver.polled] == ([5, 10] if mode == "subscribe" else [30, 10])
             assert not any(any(statuses) for statuses in heard.status.values())
 
 
-async def test_f16_what_the_server_does_not_take_is_polled() -> None:
-    """One subscription of at most 25 items is all it grants."""
-    tags = [dict(each, period_s=0.05 if n < 30 else 0.1) for n, each in enumerate(counters(40))]
-    grants = {"maxSubscriptionsPerSession": 1, "maxMonitoredItemsPerSubscription": 25}
-    async with (
-        foreign_server(counters=40, capabilities=grants) as server,
-        connected(link_to(server.port, tags)) as driver,
-        listening(driver) as heard,
-    ):
-        await heard.until(lambda h: all(len(h.values.get(f"counter{n}", ())) > 3 for n in range(40)), "every tag")
-        assert [len(group.index) for group in driver.pushed] == [25]
-        assert [len(group.index) for group in driver.polled] == [5, 10]
-    assert not any(any(statuses) for statuses in heard.status.values())
-
-
-async def test_f15_killed_and_restarted() -> None:
-    port = free_port()
-    link = link_to(port, counters(5))
-    async with asyncio.timeout(60):
-        driver = OpcUaDriver(link, SystemClock())
-        try:
-            async with foreign_server(port=port) as server:
-                await driver.connect()
-                async with listening(driver) as heard:
-                    await heard.until(lambda h: len(h.values) == 5, "every tag")
-                    await server.process.kill()
-                    error = await ends(heard, within_s=5)
-            assert isinstance(error, Unavailable)
-            assert str(port) in str(error)
-            with pytest.raises(Unavailable, match="nothing listens"):
-                await driver.connect()
-            async with foreign_server(port=port):
-                await driver.connect()
-                async with listening(driver) as heard:
-                    await heard.until(lambda h: len(h.values.get("counter4", ())) > 3, "changes again")
-                assert all(value is not None for values in heard.values.values() for value in values)
-        finally:
-            await driver.close()
-
-
-async def test_f17_no_value_under_a_wrong_tag_when_namespaces_have_moved() -> None:
-    """The old index now leads to nodes of the same names that say -1."""
+async def test_f15_f17_killed_and_restarted_with_other_namespaces() -> None:
+    """The old index then leads to nodes of the same names that say -1."""
     port = free_port()
     driver = OpcUaDriver(link_to(port, counters(5)), SystemClock())
     try:
-        for moved_by in (0, 3):
-            async with foreign_server(port=port, namespacesFirst=moved_by):
-                await driver.connect()
-                async with listening(driver) as heard:
-                    await heard.until(lambda h: len(h.values.get("counter4", ())) > 3, "changes")
-                assert not [values for values in heard.values.values() if -1 in values]
+        async with foreign_server(port=port) as server:
+            await driver.connect()
+            async with listening(driver) as heard:
+                await heard.until(lambda h: len(h.values) == 5, "every tag")
+                await server.process.kill()
+                error = await ends(heard, within_s=10)  # the reset says so, timeout_s is 15
+        assert isinstance(error, Unavailable)
+        assert str(port) in str(error)
+        with pytest.raises(Unavailable, match="nothing listens"):
+            await driver.connect()
+        async with foreign_server(port=port, namespacesFirst=3):
+            await driver.connect()
+            async with listening(driver) as heard:
+                await heard.until(lambda h: len(h.values.get("counter4", ())) > 3, "changes again")
+            assert not any(any(statuses) for statuses in heard.status.values())
+            assert not [values for values in heard.values.values() if -1 in values]
     finally:
         await driver.close()
 
 
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
 async def test_f3_a_frozen_server_is_noticed_and_comes_back(server: SharedServer, mode: str) -> None:
-    driver = OpcUaDriver(link_to(server.port, counters(5), mode), SystemClock())
+    driver = OpcUaDriver(link_to(server.port, counters(5), mode, timeout_s=3), SystemClock())
     try:
         await driver.connect()
         async with listening(driver) as heard:
             await heard.until(lambda h: len(h.values) == 5, "every tag")
             server.child.send_signal(signal.SIGSTOP)
-            error = await ends(heard, within_s=4)  # timeout_s is 1
+            error = await ends(heard, within_s=30)  # a probe every 3 s, which has 3 s to be answered
         assert isinstance(error, Unavailable)
         before = time.monotonic()
         await driver.close()
-        assert time.monotonic() - before < 2
+        assert time.monotonic() - before < 10
         server.child.send_signal(signal.SIGCONT)
         await driver.connect()
         async with listening(driver) as heard:
@@ -245,7 +216,7 @@ async def test_f18_an_unknown_certificate_is_refused_until_a_person_trusts_it(
     server: SharedServer, policy: str, mode: str, tmp_path: Path
 ) -> None:
     security = {"policy": policy, "mode": mode}
-    link = link_to(server.port, counters(3), security=security, pki=tmp_path, timeout_s=3)
+    link = link_to(server.port, counters(3), security=security, pki=tmp_path)
     driver = OpcUaDriver(link, SystemClock())
     try:
         with pytest.raises(
@@ -284,7 +255,6 @@ async def test_a_wrong_password_is_refused_and_the_file_is_read_again(server: Sh
         pki=tmp_path,
         username=USERNAME,
         password_file=str(password),
-        timeout_s=3,
     )
     driver = OpcUaDriver(link, SystemClock())
     try:

@@ -56,10 +56,11 @@ def trust_simulator(pki: Path) -> None:
 async def test_values_come_while_keys_are_renewed(
     security: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "CHANNEL_S", 6.0)
+    monkeypatch.setattr(session, "CHANNEL_S", 100.0)
+    monkeypatch.setattr(session, "RENEW_AFTER", 0.01)
     async with simulated(link_to(0, tmp_path, security)) as simulator:
         trust_simulator(tmp_path)
-        driver = OpcUaDriver(link_to(simulator.port, tmp_path, security, timeout_s=1.0), SystemClock())
+        driver = OpcUaDriver(link_to(simulator.port, tmp_path, security), SystemClock())
         try:
             await driver.connect()
             assert driver._session is not None

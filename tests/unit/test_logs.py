@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -15,19 +14,6 @@ from hypothesis import strategies as st
 from gateway import logs
 
 ALL_TEXT = st.text(st.characters(), max_size=300)
-
-
-@pytest.fixture(autouse=True)
-def undisturbed() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    levels = {name: logging.getLogger(name).level for name in logs.LIBRARIES}
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, before in levels.items():
-        logging.getLogger(name).setLevel(before)
-    logging.captureWarnings(False)
 
 
 def _configured(format: logs.Format, **keywords: object) -> io.StringIO:  # noqa: A002

@@ -1,6 +1,6 @@
 /* A second OPC UA implementation (node-opcua) for the system tests.
  *
- * node server.js '{"port": 0, "counters": 10, "counterMs": 100, "namespacesFirst": 0}'
+ * node server.js '{"port": 0, "counters": 10, "counting": 5, "counterMs": 100, "namespacesFirst": 0}'
  *
  * Prints one line of JSON when it listens: {"port": …, "certificate": "<path of the PEM>", "uri": …}. Stops on SIGTERM.
  */
@@ -14,7 +14,7 @@ const {
 } = require("node-opcua");
 
 const options = {
-  port: 0, counters: 10, counterMs: 200, namespacesFirst: 0, username: "reader", password: "secret",
+  port: 0, counters: 10, counting: Infinity, counterMs: 200, namespacesFirst: 0, username: "reader", password: "secret",
   missing: [], limits: {}, capabilities: {}, ...JSON.parse(process.argv[2] || "{}"),
 };
 const URI = "urn:test:foreign";
@@ -101,7 +101,7 @@ async function main() {
   let count = 0;
   const timer = setInterval(() => {
     count += 1;
-    for (const counter of counters) {
+    for (const counter of counters.slice(0, options.counting)) {
       counter.setValueFromSource({ dataType: DataType.Int32, value: count });
     }
   }, options.counterMs);
