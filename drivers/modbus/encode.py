@@ -33,23 +33,37 @@ class Encoder:
     def __init__(self, device: Device) -> None:
         self._path = device.path
         self._tags: dict[str, tuple[int, int, Encode]] = {}
+        self._wraps = {tag.name: tag.wrap for tag in device.tags if tag.wrap}
+        self._sensors: list[str] = []  # tags that have something to say where there is no value
         for tag in device.tags:
             if not isinstance(tag.address, Address):
                 raise TypeError(f"{device.path}/{tag.name} has no Modbus address")
             place = tag.address.register * (1 if tag.address.function in BITS else 2)
             self._tags[tag.name] = tag.address.function, place, _encode(tag, tag.address)
+            if tag.address.invalid or tag.address.type in FLOATS:
+                self._sensors.append(tag.name)
 
     def pieces(self, values: Mapping[str, Value], read: Read) -> Iterator[Piece]:
         """What to put where, for tag → engineering value; None is whatever the instrument says for "no value".
+
+        A counter that is to read more than it can begins again at 0, as often as it takes.
 
         Raises ValueError for what the registers of a tag cannot hold, KeyError for a tag that is not there.
         """
         for name, value in values.items():
             function, place, encode = self._tags[name]
             try:
-                yield function, place, encode(value, read)
+                yield function, place, encode(self._rolled(name, value), read)
             except (ValueError, TypeError, KeyError, struct.error, OverflowError) as error:
                 raise ValueError(f"{self._path}/{name} cannot be {value!r}: {error}") from error
+
+    def _rolled(self, name: str, value: Value) -> Value:
+        wrap = self._wraps.get(name)
+        return value % wrap if wrap and isinstance(value, (int, float)) and value >= wrap else value
+
+    def sentinels(self, read: Read) -> Iterator[Piece]:
+        """What to put where so that everything says "no value" that has a way to say it."""
+        return self.pieces(dict.fromkeys(self._sensors), read)
 
 
 def _encode(tag: Tag, address: Address) -> Encode:

@@ -10,7 +10,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-KINDS = ("silence", "late", "refuse", "garbage", "frozen")
+KINDS = ("silence", "late", "refuse", "garbage", "frozen", "sentinel")
+OF_VALUES = ("frozen", "sentinel")  # those that change what stands in the registers, not what becomes of a request
 
 
 @dataclass(slots=True)
@@ -18,8 +19,9 @@ class Fault:
     """One way to misbehave.
 
     ``silence``: no answer · ``late``: the answer comes ``delay_s`` later (slow, or too late) · ``refuse``: exception
-    ``code`` · ``garbage``: bytes that are no answer · ``frozen``: values stand still. With ``register``: only requests
-    that touch it. ``times``: after so many requests it is over; 0: never.
+    ``code`` · ``garbage``: bytes that are no answer · ``frozen``: values stand still ·
+    ``sentinel``: every number that has a way to say "no value" says so. With ``register``: only requests that touch it.
+    ``times``: after so many requests it is over; 0: never. The last two are of whole devices, until they are mended.
     """
 
     kind: str
@@ -36,7 +38,7 @@ class Fault:
 
     def meets(self, request: bytes) -> bool:
         """Whether the request (unit, function, data) is one of those."""
-        if self.kind == "frozen" or (self.times and self.used >= self.times):
+        if self.kind in OF_VALUES or (self.times and self.used >= self.times):
             return False
         if self.unit is not None and request[0] != self.unit:
             return False

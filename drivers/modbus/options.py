@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -49,6 +50,9 @@ WORDS = {
 }  # fmt: skip
 """Registers that a value of the type takes; a string says its own length."""
 
+COUNTERS = (Type.ACC16, Type.ACC32)
+"""Types whose registers are full some day; those of acc64 never are."""
+
 FLOATS = (Type.FLOAT16, Type.FLOAT32, Type.FLOAT64)
 BITFIELDS = (Type.BITFIELD16, Type.BITFIELD32)
 
@@ -76,7 +80,8 @@ class Address:
     alone: bool = False  # the instrument gives it only in a request of its own
     scale_at: Address | None = None  # where the factor stands that the value is multiplied with
     exponent: bool = True  # what stands there is a power of ten, not the factor itself
-    labels: tuple[tuple[int, str], ...] = ()  # of an enumeration: (number, name); of a bit field: (bit, name)
+    # of an enumeration: (number, name); of a bit field: (bit, name)
+    labels: tuple[tuple[int, str], ...] = field(default=(), repr=False)
 
 
 Labels = dict[Annotated[int, Field(ge=0)], Annotated[str, Field(min_length=1, max_length=64)]]
@@ -187,6 +192,20 @@ class ModbusTag(TagOptions):
             exponent=self.scale_from is None or self.scale_from.meaning == "exponent",
             labels=tuple(sorted((self.enum or self.bits).items())),
         )
+
+    def wraps_at(self) -> float | None:
+        """What was said, else where the registers of a counter are full."""
+        if self.wrap or self.type not in COUNTERS or self.scale_from or self.offset or self.scale < 0 or self.enum:
+            return self.wrap
+        return (1 << 16 * self.words) * self.scale
+
+    def names_of_numbers(self) -> Mapping[int, str]:
+        """The names of ``enum``, by number."""
+        return dict(sorted(self.enum.items()))
+
+    def names_of_bits(self) -> Mapping[int, str]:
+        """The names of ``bits``, by bit."""
+        return dict(sorted(self.bits.items()))
 
     def _check_kind(self, device: ModbusDevice, bits: bool) -> None:
         kind, allowed = self.value_kind(device), _KINDS.get(Type.BIT if bits else self.type)

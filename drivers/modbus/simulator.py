@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from drivers.modbus.encode import Encoder, exponents
+from drivers.modbus.encode import Encoder, Piece, exponents
 from drivers.modbus.faults import Fault, Faults
 from drivers.modbus.options import (
     Address,
@@ -95,9 +95,11 @@ class ModbusSimulator:
     def fault(self, kind: str, device: str = "", **how: Any) -> Fault:
         """Let a device (default: all) misbehave until ``mend``; see ``faults.Fault`` for the kinds and their keys."""
         fault = Fault(kind, self._addresses[device] if device else None, **how)
-        if kind == "frozen":
-            for name in [device] if device else self._played_by:
+        for name in [device] if device else self._played_by:
+            if kind == "frozen":
                 self._played_by[name].frozen = True
+            elif kind == "sentinel":
+                self._played_by[name].mask(name)
         self._faults.add(fault)
         return fault
 
@@ -106,6 +108,7 @@ class ModbusSimulator:
         self._faults.clear()
         for unit in self._units.values():
             unit.frozen = False
+            unit.unmask()
 
     def restart(self) -> None:
         """Drop every connection, as a device does that starts anew; it goes on listening."""
@@ -158,6 +161,7 @@ class _Unit:
 
     def __init__(self, devices: Sequence[Device]) -> None:
         self.frozen = False  # its values stand still, whatever is set
+        self._masks: list[Piece] = []  # what stands there instead, whatever is set
         self._limits = _options(devices[0]).limits
         self._encoders = {device.id: Encoder(device) for device in devices}
         addresses = [tag.address for device in devices for tag in device.tags if isinstance(tag.address, Address)]
@@ -186,6 +190,14 @@ class _Unit:
         for (function, place), piece in waiting.items():
             self._images[function][place : place + len(piece)] = piece
 
+    def mask(self, device: str) -> None:
+        """Let everything of a device that can say "no value"."""
+        self._masks += self._encoders[device].sentinels(lambda function, register: b"\0\0")
+
+    def unmask(self) -> None:
+        """Let the values through again."""
+        self._masks.clear()
+
     def read(self, function: int, data: bytes) -> bytes | int:
         """The data of the answer, or an exception code."""
         if function not in self._images:
@@ -207,7 +219,16 @@ class _Unit:
             return ADDRESS
         if function in BITS:
             return _packed(self._images[function][start : start + count])
-        return bytes(self._images[function][2 * start : 2 * (start + count)])
+        return self._masked(function, 2 * start, self._images[function][2 * start : 2 * (start + count)])
+
+    def _masked(self, function: int, at: int, data: bytearray) -> bytes:
+        """The bytes of registers, which begin at byte ``at`` of the image, as far as they may be seen."""
+        for where, place, piece in self._masks:
+            if where == function:
+                low, high = max(place, at), min(place + len(piece), at + len(data))
+                if low < high:
+                    data[low - at : high - at] = piece[low - place : high - place]
+        return bytes(data)
 
 
 def _known(addresses: list[Address], function: int, limits: Limits) -> tuple[tuple[int, int], ...]:

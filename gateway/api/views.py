@@ -83,6 +83,9 @@ def _tag(tag: Tag) -> dict[str, Any]:
         "description": tag.description or None,
         "low": tag.low,
         "high": tag.high,
+        "wrap": tag.wrap,
+        "enum": {str(number): name for number, name in tag.enum.items()},
+        "bits": {str(bit): name for bit, name in tag.bits.items()},
         "period_s": tag.period_ns / 1e9,
     }
 

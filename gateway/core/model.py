@@ -52,8 +52,11 @@ class Tag:
     low: float | None = None  # valid range in engineering units, both ends included
     high: float | None = None
     deadband: float = 0.0  # smallest change worth reporting, in engineering units; 0 reports every scan
+    wrap: float | None = None  # a counter: the engineering value at which it begins again at 0; None: not known, none
     period_ns: int = 1_000_000_000
     names: Mapping[str, str] = field(default_factory=dict, hash=False)  # display names by language ("en", "zh")
+    enum: Mapping[int, str] = field(default_factory=dict, hash=False)  # number that the instrument says → its name
+    bits: Mapping[int, str] = field(default_factory=dict, hash=False)  # bit, 0 the least significant → its name
     description: str = ""
 
 

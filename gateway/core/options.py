@@ -6,7 +6,7 @@ the JSON schema, in the editor's tooltip and in the error message.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -53,6 +53,9 @@ class TagOptions(Options):
         allow_inf_nan=False,
         description="smallest change worth reporting, in the unit of the tag; 0: report every scan",
     )
+    wrap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="of a counter: the value, in the unit of the tag, at which it begins again at 0"
+    )
     period_s: Seconds | None = Field(None, description="how often to read this tag; default: the device's period")
     names: Names = Field(Names(), description="display names, {en: …, zh: …}")
     description: str = Field("", max_length=500, description="for people")
@@ -65,12 +68,26 @@ class TagOptions(Options):
         """Where the tag is, in the driver's own frozen type, with the device's defaults filled in."""
         raise TypeError(f"{type(self).__name__} does not say where its tag is")
 
+    def wraps_at(self) -> float | None:
+        """Where the counter rolls over, in the unit of the tag; a driver whose types say so refines this."""
+        return self.wrap
+
+    def names_of_numbers(self) -> Mapping[int, str]:
+        """What the numbers of an enumeration mean."""
+        return {}
+
+    def names_of_bits(self) -> Mapping[int, str]:
+        """What the bits of a bit field mean."""
+        return {}
+
     @model_validator(mode="after")
     def _check_range(self) -> TagOptions:
         if self.range and self.range[0] >= self.range[1]:
             raise ValueError("range is [lowest, highest]: the first number must be the smaller one")
         if self.scale == 0:
             raise ValueError("scale 0 would make every value the same; leave it out for 1")
+        if self.wrap and self.range and self.range[1] > self.wrap:
+            raise ValueError(f"range goes up to {self.range[1]:g}, but the counter begins again at wrap: {self.wrap:g}")
         return self
 
 

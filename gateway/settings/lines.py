@@ -242,7 +242,7 @@ def contradiction(tag: TagOptions, kind: Kind) -> str:
     given = tag.model_fields_set
     scaled = tag.scale != 1 or tag.offset != 0
     if kind in (Kind.TEXT, Kind.BOOL):
-        numeric = ("scale", "offset", "range", "deadband", "unit")
+        numeric = ("scale", "offset", "range", "deadband", "wrap", "unit")
         wrong = [key for key in numeric if key in given and (key, tag.unit) != ("unit", "1")]
         if wrong:
             return f"a tag of kind {kind} has no {' and no '.join(wrong)}; those are for numbers"
@@ -252,7 +252,7 @@ def contradiction(tag: TagOptions, kind: Kind) -> str:
 
 
 def _tag(tag: TagOptions, kind: Kind, device: DeviceOptions) -> Tag:
-    low, high = tag.range or (None, None)
+    low, high = tag.range or ((0.0, tag.wrap) if tag.wrap else (None, None))
     return Tag(
         name=tag.name,
         kind=kind,
@@ -263,8 +263,11 @@ def _tag(tag: TagOptions, kind: Kind, device: DeviceOptions) -> Tag:
         low=low,
         high=high,
         deadband=tag.deadband,
+        wrap=tag.wraps_at(),
         period_ns=round((tag.period_s or device.period_s) * 1e9),
         names=_names(tag.names),
+        enum=tag.names_of_numbers(),
+        bits=tag.names_of_bits(),
         description=tag.description,
     )
 

@@ -45,9 +45,9 @@ CHINESE = {
     "名称": "name", "标签": "name", "英文名": "name_en", "中文名": "name_zh", "地址": "register", "寄存器": "register",
     "地址基准": "address_base", "功能码": "function", "数据类型": "type", "类型": "type", "位": "bit", "长度": "length",
     "字节序": "byte_order", "字序": "word_order", "单位": "unit", "比例": "scale", "偏移": "offset",
-    "量程下限": "range_low", "量程上限": "range_high", "死区": "deadband", "周期": "period_s", "值类型": "kind",
-    "无效值": "invalid", "说明": "description", "单独读取": "alone", "比例寄存器": "scale_from", "枚举": "enum",
-    "位名称": "bits", "节点": "node",
+    "量程下限": "range_low", "量程上限": "range_high", "死区": "deadband", "回零值": "wrap",
+    "周期": "period_s", "值类型": "kind", "无效值": "invalid", "说明": "description", "单独读取": "alone",
+    "比例寄存器": "scale_from", "枚举": "enum", "位名称": "bits", "节点": "node",
 }  # fmt: skip
 """Chinese header → column."""
 

@@ -212,8 +212,13 @@ def _tag_meta(tag: Tag) -> dict[str, Any]:
         row["range"] = [tag.low, tag.high]
     if tag.deadband:
         row["deadband"] = tag.deadband
+    if tag.wrap is not None:
+        row["wrap"] = tag.wrap
     if names := _names(tag.names):
         row["names"] = names
+    for key, labels in (("enum", tag.enum), ("bits", tag.bits)):
+        if labels:
+            row[key] = {str(number): name for number, name in labels.items()}  # the keys of JSON are texts
     if tag.description:
         row["description"] = tag.description
     row["address"] = address_text(tag.address)
@@ -225,10 +230,13 @@ def _names(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def address_text(address: Hashable) -> str:
-    """A driver's address as people read it: a dataclass as ``key=value …`` without what is empty, else its text."""
+    """A driver's address as people read it: a dataclass as ``key=value …``, else its text.
+
+    Without what is empty, and without what its class leaves out of ``repr``.
+    """
     if not is_dataclass(address):
         return str(address)
-    rows = ((field.name, getattr(address, field.name)) for field in fields(address))
+    rows = ((field.name, getattr(address, field.name)) for field in fields(address) if field.repr)
     return " ".join(
         f"{name}={value.value if isinstance(value, Enum) else value}"
         for name, value in rows

@@ -42,6 +42,7 @@ def _tag(draw: st.DrawFn, name: str) -> dict[str, Any]:
         "scale": numbers.filter(bool),
         "offset": numbers,
         "deadband": st.floats(0, 1e6),
+        "wrap": st.floats(1e9, 1e15),
         "period_s": st.sampled_from([0.5, 1, 60]),
         "names": st.fixed_dictionaries({}, optional={"en": texts, "zh": texts}),
         "description": texts,

@@ -18,6 +18,9 @@ def make_tag(options: ModbusTag, device: ModbusDevice) -> Tag:
         unit=options.unit,
         scale=options.scale,
         offset=options.offset,
+        wrap=options.wraps_at(),
+        enum=options.names_of_numbers(),
+        bits=options.names_of_bits(),
         period_ns=round((options.period_s or device.period_s) * 1e9),
     )
 

@@ -80,7 +80,7 @@ def _device(name: str, address: int) -> Device:
         id=name,
         tags=(
             Tag("temperature", Kind.FLOAT, None, unit="Cel", low=0, high=250, names={"zh": "温度"}),
-            Tag("counter", Kind.INT, None),
+            Tag("counter", Kind.INT, None, wrap=1e6, enum={10: "full", 0: "empty"}, bits={3: "hot"}),
         ),
         options=SimpleNamespace(address=address),
         area="hall-2",

@@ -77,7 +77,10 @@ async def test_devices_say_where_they_are(api: httpx.AsyncClient, insides: Insid
     assert (first["state"], first["error"]) == ("offline", "no answer within 1 s")
     assert first["since"] == THEN_NS // 1_000_000
     assert first["tags"][0]["names"] == {"zh": "温度"}
-    assert (first["tags"][0]["low"], first["tags"][0]["high"]) == (0, 250)
+    temperature, counter = first["tags"]
+    assert (temperature["low"], temperature["high"]) == (0, 250)
+    assert (temperature["wrap"], temperature["enum"], temperature["bits"]) == (None, {}, {})
+    assert (counter["wrap"], counter["enum"], counter["bits"]) == (1e6, {"10": "full", "0": "empty"}, {"3": "hot"})
 
 
 async def test_status_accounts_for_every_reading(api: httpx.AsyncClient) -> None:

@@ -51,6 +51,23 @@ def test_the_kind_follows_from_the_type(keys: dict[str, Any], kind: Kind) -> Non
 
 
 @pytest.mark.parametrize(
+    ("keys", "wrap"),
+    [
+        ({}, None),
+        ({"wrap": 1e6}, 1e6),
+        ({"type": "acc16"}, 65_536),
+        ({"type": "acc32", "scale": 0.1}, 429_496_729.6),
+        ({"type": "acc32", "wrap": 1e6}, 1e6),
+        ({"type": "acc64"}, None),
+        ({"type": "acc32", "offset": 5}, None),  # where it begins again is not 0
+        ({"type": "acc32", "scale_from": {"register": 9}}, None),
+    ],
+)
+def test_where_a_counter_begins_again(keys: dict[str, Any], wrap: float | None) -> None:
+    assert tag(**keys).wraps_at() == wrap
+
+
+@pytest.mark.parametrize(
     ("keys", "sentence"),
     [
         ({"type": "string"}, "length, in registers, belongs to type: string"),

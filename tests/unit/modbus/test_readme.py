@@ -34,11 +34,13 @@ def test_the_examples_are_a_line_file(tmp_path: Path) -> None:
     (link,) = line.links
     assert [device.id for device in link.devices] == ["meter", "jacket", "vessel"]
     vessel = link.devices[2]
-    assert [tag.kind for tag in vessel.tags] == [Kind.FLOAT, Kind.FLOAT, Kind.BOOL, Kind.BOOL, Kind.TEXT]
+    assert [tag.kind for tag in vessel.tags] == [
+        *(Kind.FLOAT, Kind.FLOAT, Kind.BOOL, Kind.FLOAT, Kind.TEXT, Kind.BOOL, Kind.TEXT)
+    ]
     assert [row.request for row in describe(link) if row.device == "vessel"] == [
         "FC1 0x0000-0x0000, 1 bit",
         "FC3 0x000A-0x000A, 1 register",
-        "FC4 0x0000-0x0003, 4 registers",
+        "FC4 0x0000-0x000E, 15 registers",
         "FC4 0x0064-0x006B, 8 registers",
     ]
 

@@ -177,6 +177,24 @@ async def test_faults_on_demand(simulator: ModbusSimulator, client: AsyncModbusT
         simulator.fault("explosion")
 
 
+async def test_sentinels_hide_the_values_until_they_are_mended(
+    simulator: ModbusSimulator, client: AsyncModbusTcpClient
+) -> None:
+    async def read(unit: int, start: int, count: int) -> list[int]:
+        return [*(await client.read_holding_registers(start, count=count, device_id=unit)).registers]
+
+    simulator.set("plc", {"temperature": 24.2, "state": 1, "open": True})
+    simulator.fault("sentinel", "plc")
+    simulator.set("plc", {"temperature": 24.3, "state": 2})
+    assert await read(2, 1, 9) == [243, 0, 0x7FC0, 0, 0, 0, 0, 2, 0xFFFF], "what has no sentinel goes on"
+    assert await read(2, 3, 1) == [0x7FC0], "also a part of a value"
+    simulator.fault("sentinel")
+    meter = await client.read_input_registers(0, count=2, device_id=1)
+    assert meter.registers == [0x7FC0, 0]
+    simulator.mend()
+    assert await read(2, 9, 1) == [2]
+
+
 async def test_silence_and_a_restart(simulator: ModbusSimulator) -> None:
     question = struct.pack(">HHHBBHH", 5, 0, 6, 2, 3, 9, 1)
     reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)

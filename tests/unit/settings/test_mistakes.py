@@ -71,6 +71,15 @@ def test_the_folder_of_these_tests_is_right(folder: Folder) -> None:
             "{name: a, register: 1, range: [2, 1]}",
             f"{TAG}: range is [lowest, highest]: the first number must be the smaller one",
         ),
+        (
+            "{name: a, register: 1, range: [0, 2000], wrap: 1000}",
+            f"{TAG}: range goes up to 2000, but the counter begins again at wrap: 1000",
+        ),
+        ("{name: a, register: 1, wrap: 0}", f"{TAG}.wrap: 0 is out of range; allowed: more than 0"),
+        (
+            "{name: a, register: 1, type: bit, bit: 0, wrap: 2}",
+            f"{TAG}: a tag of kind bool has no wrap; those are for numbers",
+        ),
         ("{name: a, register: 1, range: 5}", f"{TAG}.range: must be a list, not a number"),
         ("{name: a, register: 1, names: x}", f"{TAG}.names: must be a map of keys, not text"),
         (

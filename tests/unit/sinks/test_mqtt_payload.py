@@ -121,6 +121,19 @@ def test_meta_tells_what_the_tags_mean() -> None:
     }  # fmt: skip
 
 
+def test_meta_tells_what_numbers_mean_and_where_counters_roll_over() -> None:
+    tags = (
+        Tag("mode", Kind.TEXT, "1", enum={0: "idle", 10: "running"}),
+        Tag("alarms", Kind.TEXT, "2", bits={0: "hot", 4: "door open"}),
+        Tag("total", Kind.INT, "3", "L", low=0.0, high=1e6, wrap=1e6),
+    )
+    told = orjson.loads(mqtt_payload.meta("gw1", Device("wuxi", "pl1", "feed", tags)))["tags"]
+    assert told["mode"]["enum"] == {"0": "idle", "10": "running"}
+    assert told["alarms"]["bits"] == {"0": "hot", "4": "door open"}
+    assert told["total"]["wrap"] == 1e6
+    assert [set(tag) & {"enum", "bits", "wrap"} for tag in told.values()] == [{"enum"}, {"bits"}, {"wrap"}]
+
+
 def test_states() -> None:
     assert mqtt_payload.state("online", T0, "") == b'{"state":"online","since":1763800000123}'
     assert orjson.loads(mqtt_payload.state("connecting", 0, "x"))["state"] == "offline"
