@@ -8,6 +8,7 @@ then are the counts compared.
 from __future__ import annotations
 
 import asyncio
+import compileall
 import json
 import math
 import signal
@@ -26,7 +27,7 @@ import yaml
 from tests.bench.measure import Usage, calibration_ns, peak_rss_mb, percentile, usage
 from tests.bench.scenario import PREFIX, Scenario, device_id, gateway_config, line_config
 from tests.bench.servers import mosquitto, stored_values, victoria_metrics
-from tests.support.processes import Process, ProcessFailed, free_port, gateway_command, run_process, run_to_end
+from tests.support.processes import ROOT, Process, ProcessFailed, free_port, gateway_command, run_process, run_to_end
 
 QUIET_S = 1.5  # nothing new for so long: everything that is on its way has arrived
 FIRST_S = 30.0  # the longest time to wait for the first value
@@ -84,6 +85,8 @@ async def measure(scenario: Scenario, directory: Path) -> Result:
 
         api_port = free_port()
         config = _write(scenario, directory, ports, api_port=api_port, mqtt_port=mqtt_port, influx_port=influx_port)
+        compileall.compile_dir(ROOT / "gateway", quiet=1)  # as an installed package is
+        compileall.compile_dir(ROOT / "drivers", quiet=1)
         check_s = await _check(config)
         begin = time.time()
         gateway = await stack.enter_async_context(

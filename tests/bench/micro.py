@@ -16,6 +16,7 @@ from drivers.modbus.decode import Decoder
 from drivers.modbus.options import Address, Limits, Order, Type
 from drivers.modbus.plan import addresses_of, plan
 from gateway.core.model import Device, Kind, Scan, Tag, groups
+from gateway.core.text import speed_up
 from gateway.journal import codec
 from gateway.normalise import Normaliser
 from gateway.sinks.line_protocol import LineEncoder
@@ -39,6 +40,7 @@ class Step:
 
 def steps() -> list[Step]:
     """Measure every step, in the order of the way."""
+    speed_up()
     device = Device(
         "bench",
         "farm",

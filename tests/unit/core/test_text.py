@@ -6,8 +6,9 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core import text
 from gateway.core.model import Column, Kind, Shape, Source, Value
-from gateway.core.text import parse, pieces, render, shortest_float32, shortest_float32_plain
+from gateway.core.text import parse, pieces, render, shortest_float32, shortest_float32_plain, speed_up
 
 VALUES = st.one_of(
     st.none(),
@@ -48,6 +49,8 @@ def test_shortest_text_means_the_same_float32(values: list[float]) -> None:
 
 @given(st.lists(st.floats(width=32), min_size=1))
 def test_with_and_without_numpy_is_equal(values: list[float]) -> None:
+    speed_up()
+    assert text._numpy is not None, "the extra speed is not installed"
     assert repr(shortest_float32(values)) == repr(shortest_float32_plain(values))
 
 
