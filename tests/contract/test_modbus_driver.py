@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from gateway.core.clock import Clock
 from gateway.core.contracts import Driver, Simulator
 from gateway.core.model import Link, Value
 from tests.contract.driver import DriverContract
+from tests.support.certificates import certificates
 from tests.support.modbus_links import make_link
 
 METER: Mapping[str, Any] = {
@@ -82,6 +84,32 @@ class TestModbusDriver(DriverContract):
 class TestModbusUdpDriver(TestModbusDriver):
     def make_link(self, port: int) -> Link:
         return make_link([METER, HEATER], port, type="modbus-udp")
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pki")
+    certificates(folder)
+    return folder
+
+
+class TestModbusTlsDriver(TestModbusDriver):
+    """The device asks for our certificate, too."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, pki: Path) -> None:
+        self._pki = pki
+
+    def make_link(self, port: int) -> Link:
+        tls = {"ca_file": "ca.pem", "cert_file": "server.pem", "key_file": "server.key"}
+        files = {key: str(self._pki / name) for key, name in tls.items()}
+        return make_link([METER, HEATER], port, type="modbus-tls", tls=files)
+
+    def make_simulator(self, link: Link) -> Simulator:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self._pki / "ca.pem"))
+        context.load_cert_chain(self._pki / "server.pem", self._pki / "server.key")
+        context.verify_mode = ssl.CERT_REQUIRED
+        return ModbusSimulator(link, context)
 
 
 class TestModbusRtuOverTcpDriver(TestModbusDriver):
