@@ -14,7 +14,7 @@ BENCH ?=
 PYTEST ?=
 PROVE ?=
 
-OPCUA_SERVER := tests/support/node_opcua
+NODE_SERVERS := tests/support/node_opcua tests/support/node_modbus
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
        --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml
@@ -90,10 +90,10 @@ system-packages:
 	@sh requirements/system.sh tests
 
 .PHONY: node-packages
-node-packages: $(patsubst %/package.json,%/node_modules/.package-lock.json,$(wildcard $(OPCUA_SERVER)/package.json))
+node-packages: $(NODE_SERVERS:%=%/node_modules/.package-lock.json)
 
-$(OPCUA_SERVER)/node_modules/.package-lock.json: $(wildcard $(OPCUA_SERVER)/package.json $(OPCUA_SERVER)/package-lock.json)
-	cd $(OPCUA_SERVER) && npm $(if $(wildcard $(OPCUA_SERVER)/package-lock.json),ci,install) --no-audit --no-fund --loglevel=error
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .PHONY: lock
@@ -105,5 +105,5 @@ lock: $(VENV)/dev.stamp ## pin the dependencies of pyproject.toml again (UPGRADE
 .PHONY: clean
 clean: ## remove everything that was made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov dist var
-	rm -rf $(OPCUA_SERVER)/node_modules
+	rm -rf $(NODE_SERVERS:%=%/node_modules)
 	find gateway drivers tests -name __pycache__ -type d -prune -exec rm -rf {} +

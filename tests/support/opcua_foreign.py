@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -12,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import Process, ProcessFailed, program, run_process, run_to_end
+from tests.support.node_packages import install
+from tests.support.processes import Process, ProcessFailed, program, run_process
 
 HOME = Path(__file__).parent / "node_opcua"
 URI = "urn:test:foreign"
 USERNAME, PASSWORD = "reader", "secret"
-INSTALL_S, FIRST_START_S = 300.0, 240.0  # it makes its keys at the first start
+FIRST_START_S = 240.0  # it makes its keys at the first start
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +29,10 @@ class ForeignServer:
     certificate: Path  # PEM
 
 
-async def install() -> None:
-    """Install node-opcua where it is missing; fails, naming the package, where node or npm are."""
-    program("node")
-    npm = program("npm")
-    with (HOME / "package.json").open() as lock:
-        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)  # two test runs at once
-        if (HOME / "node_modules" / "node-opcua" / "package.json").exists():
-            return
-        done = await run_to_end(npm, "ci", "--no-audit", "--no-fund", deadline_s=INSTALL_S, cwd=HOME)
-        if done.code:
-            raise ProcessFailed(f"npm ci in {HOME} failed:\n{done.stdout}\n{done.stderr}")
-
-
 @asynccontextmanager
 async def foreign_server(**options: Any) -> AsyncIterator[ForeignServer]:
     """A server with ``options`` (see server.js) until the block is left."""
-    await install()
+    await install(HOME, "node-opcua")
     async with run_process(
         program("node"),
         "server.js",
@@ -71,7 +58,7 @@ class SharedServer:
 @contextmanager
 def shared_server(**options: Any) -> Iterator[SharedServer]:
     """As ``foreign_server``, for fixtures of a whole module."""
-    asyncio.run(install())
+    asyncio.run(install(HOME, "node-opcua"))
     command = (program("setpriv"), "--pdeathsig", "KILL", "--", program("node"), "server.js", json.dumps(options))
     child = subprocess.Popen(command, cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:

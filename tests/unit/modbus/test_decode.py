@@ -1,4 +1,4 @@
-"""Corners of decoding; types × orders are in tests/property and, against libmodbus, in tests/system."""
+"""Corners of decoding; types × orders are in tests/property and, against foreign servers, in tests/system."""
 
 from __future__ import annotations
 

@@ -1,24 +1,30 @@
-"""Our driver reads a server that is not ours: libmodbus, in C, with every type and order."""
+"""Our driver reads servers that are not ours, every type and order: libmodbus (C) and modbus-serial (JavaScript)."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 from drivers.modbus.driver import ModbusDriver
 from gateway.core.clock import SystemClock
+from gateway.core.errors import NoAnswer
 from gateway.core.model import Scan, Value
 from gateway.core.quality import GOOD, Status
-from tests.support.modbus_libmodbus import compile_server, serving, serving_rtu
+from tests.support import modbus_libmodbus, modbus_node
+from tests.support.modbus_libmodbus import compile_server, serving_rtu
 from tests.support.modbus_links import make_link
+from tests.support.node_packages import install
 
 pytestmark = pytest.mark.system
+
+Serve: TypeAlias = Callable[..., AbstractContextManager[int]]
 
 EVERY_TYPE: Mapping[str, tuple[Mapping[str, Any], Value]] = {
     "u16": ({"register": 0, "type": "uint16"}, 65535),
@@ -56,6 +62,15 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_server(tmp_path_factory.mktemp("libmodbus"))
 
 
+@pytest.fixture(scope="module", params=["libmodbus", "modbus-serial"])
+def serve(request: pytest.FixtureRequest) -> Serve:
+    """``with serve(…) as port``: one foreign server after the other."""
+    if request.param == "libmodbus":
+        return partial(modbus_libmodbus.serving, request.getfixturevalue("program"))
+    asyncio.run(install(modbus_node.HOME, modbus_node.PACKAGE))
+    return modbus_node.serving
+
+
 @asynccontextmanager
 async def connected(port: int, tags: list[dict[str, Any]], **device: Any) -> AsyncIterator[ModbusDriver]:
     driver = ModbusDriver(make_link([{"id": "plc", "tags": tags, **device}], port, timeout_s=5), SystemClock())
@@ -72,9 +87,9 @@ async def read(driver: ModbusDriver) -> tuple[dict[str, Value], dict[str, int]]:
     return dict(zip(names, scan.values, strict=True)), dict(zip(names, status, strict=True))
 
 
-async def test_every_type_and_order(program: Path) -> None:
+async def test_every_type_and_order(serve: Serve) -> None:
     tags = [{"name": name, **tag} for name, (tag, _) in EVERY_TYPE.items()]
-    with serving(program) as port:
+    with serve() as port:
         async with connected(port, tags) as driver:
             values, status = await read(driver)
     assert values == {name: value for name, (_, value) in EVERY_TYPE.items()}
@@ -82,19 +97,19 @@ async def test_every_type_and_order(program: Path) -> None:
     assert set(status.values()) == {GOOD}
 
 
-async def test_no_value_is_none_and_says_why(program: Path) -> None:
+async def test_no_value_is_none_and_says_why(serve: Serve) -> None:
     """F11, F12."""
     tags = [{"name": name, **tag} for name, (tag, _) in NO_VALUE.items()]
-    with serving(program) as port:
+    with serve() as port:
         async with connected(port, [*tags, {"name": "fine", "register": 14, "type": "float32"}]) as driver:
             values, status = await read(driver)
     assert values == {**dict.fromkeys(NO_VALUE), "fine": 80.4}
     assert status == {**{name: wanted for name, (_, wanted) in NO_VALUE.items()}, "fine": GOOD}
 
 
-async def test_two_hundred_values_in_four_requests(program: Path) -> None:
+async def test_two_hundred_values_in_four_requests(serve: Serve) -> None:
     tags = [{"name": f"t{i}", "register": 2 * i, "type": "float32"} for i in range(200)]
-    with serving(program) as port:
+    with serve() as port:
         async with connected(port, tags, function=4) as driver:
             for _ in range(3):
                 values, _ = await read(driver)
@@ -105,23 +120,40 @@ async def test_two_hundred_values_in_four_requests(program: Path) -> None:
     ("code", "status"),
     [(2, Status.BAD_CONFIGURATION_ERROR), (4, Status.BAD_DEVICE_FAILURE), (6, Status.BAD_RESOURCE_UNAVAILABLE)],
 )
-async def test_a_refused_block_leaves_the_others(program: Path, code: int, status: Status) -> None:
-    """F7: without a reconnect, the server takes one connection at a time and would not answer another."""
+async def test_a_refused_block_leaves_the_others(serve: Serve, code: int, status: Status) -> None:
+    """F7: without a reconnect; libmodbus takes one connection at a time and would not answer another."""
     tags = [{"name": "refused", "register": 900}, {"name": "fine", "register": 0}]
-    with serving(program, str(code)) as port:
+    with serve(str(code)) as port:
         async with connected(port, tags) as driver:
             for _ in range(3):
                 assert await read(driver) == ({"refused": None, "fine": 65535}, {"refused": status, "fine": GOOD})
 
 
-async def test_an_address_beyond_its_map(program: Path) -> None:
-    """F7: libmodbus itself says exception 2."""
+async def test_an_address_beyond_its_map(serve: Serve) -> None:
+    """F7: the servers themselves say exception 2."""
     tags = [{"name": "absent", "register": 5000}, {"name": "fine", "register": 0}]
-    with serving(program) as port:
+    with serve() as port:
         async with connected(port, tags) as driver:
             values, status = await read(driver)
     assert values == {"absent": None, "fine": 65535}
     assert status == {"absent": Status.BAD_CONFIGURATION_ERROR, "fine": GOOD}
+
+
+async def test_a_unit_that_a_gateway_has_no_way_to(serve: Serve) -> None:
+    """F7: exception 10 is about one device, its neighbours go on. libmodbus answers for every unit."""
+    with serve() as port:
+        tags = [{"name": "u16", "register": 0}]
+        devices = [{"id": "there", "tags": tags}, {"id": "gone", "address": 9, "tags": tags}]
+        driver = ModbusDriver(make_link(devices, port, timeout_s=5), SystemClock())
+        await driver.connect()
+        there, gone = driver.polled
+        if serve is modbus_node.serving:
+            with pytest.raises(NoAnswer, match="gone .*has no way to it .exception 10"):
+                await driver.read(gone)
+        else:
+            assert (await driver.read(gone)).values == (65535,)
+        assert (await driver.read(there)).values == (65535,)
+        await driver.close()
 
 
 # ------------------------------------------------------------------------------------------------ over a serial cable
