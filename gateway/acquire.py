@@ -61,6 +61,7 @@ class LinkTask:
         self._clock = clock
         self._backoff = Backoff(most_s=MOST_WAIT_S)
         self._overflows = 0  # as the driver counted them last
+        self._slot = crc32(link.id.encode()) % SLOTS
         self._units = {device.id: _Unit(device) for device in link.devices if device.enabled}
 
     async def run(self) -> None:
@@ -124,7 +125,7 @@ class LinkTask:
                 heapreplace(schedule, (following, number, group))
 
     def _next_due(self, after: int, period: int) -> int:
-        offset = period * (crc32(self._link.id.encode()) % SLOTS) // SLOTS
+        offset = period * self._slot // SLOTS
         return ((after - offset) // period + 1) * period + offset
 
     async def _read(self, group: Group, unit: _Unit) -> None:

@@ -84,7 +84,7 @@ class InfluxDbOptions(Options):
     tls: Tls | None = Field(None, description="for https; default: the system's authorities")
     max_values: Annotated[int, Field(ge=100, le=50_000)] = Field(10_000, description="most readings in one request")
     linger_s: Annotated[float, Field(ge=0, le=60)] = Field(
-        0.2, description="how long to gather readings for one request"
+        0.5, description="how long to gather readings for one request"
     )
     timeout_s: Seconds = Field(10.0, description="longest time to wait for an answer")
 
