@@ -292,6 +292,8 @@ RULES: tuple[tuple[str, frozenset[str], Measure], ...] = (
 
 def _measure(device: Device, tag: Tag) -> Measure | None:
     """What the tag shows of the reactor; None: nothing."""
+    if tag.kind is Kind.TEXT and (tag.enum or tag.bits):
+        return None  # it has words of its own
     name = f"{device.id}.{tag.name}"
     sample = Reactor(Random(0))  # noqa: S311
     for words, units, measure in RULES:
@@ -317,16 +319,23 @@ class _Wave:
         self._middle, self._width = low / 2 + high / 2, (high / 2 - low / 2) * 0.6
         self._period_s = self._random.uniform(30, 300)
         self._start = self._random.uniform(0, 2 * pi)
-        self._text = tag.kind is Kind.TEXT
+        self._words = _words(tag) if tag.kind is Kind.TEXT else ()
         self._bool = tag.kind is Kind.BOOL
 
     def __call__(self, time_s: float) -> float | str:
         wave = sin(2 * pi * time_s / self._period_s + self._start)
-        if self._text:
-            return "high" if wave > 0.5 else "low" if wave < -0.5 else "normal"
+        if self._words:
+            return self._words[min(int((wave + 1) / 2 * len(self._words)), len(self._words) - 1)]
         if self._bool:
             return wave > 0
         return self._middle + self._width * (wave + self._random.uniform(-0.05, 0.05))
+
+
+def _words(tag: Tag) -> tuple[str, ...]:
+    """What a text says, one after the other; short enough for every string."""
+    if tag.bits:
+        return "", *tag.bits.values()
+    return tuple(tag.enum.values()) or ("lo", "ok", "hi")
 
 
 def _limits(tag: Tag) -> tuple[float, float]:

@@ -125,7 +125,7 @@ class Decoder:
             if factor in bad:
                 bad[i] = bad[factor]
                 continue
-            value = _scaled(values[i], values[factor], exponent)
+            value = scaled(values[i], values[factor], exponent)
             if value is None:
                 bad[i] = Status.BAD_SENSOR_FAILURE
             values[i] = value
@@ -331,7 +331,7 @@ def _set_bits(names: Mapping[int, str], raw: Raw) -> Value | Status:
     return ", ".join(names.get(bit, f"bit {bit}") for bit in range(32) if raw >> bit & 1)
 
 
-def _scaled(value: Value, factor: Value, exponent: bool) -> float | None:
+def scaled(value: Value, factor: Value, exponent: bool) -> float | None:
     """The value with its scale factor; None: the factor says that there is no value."""
     if isinstance(value, str) or isinstance(factor, str) or value is None or factor is None:
         return None

@@ -11,6 +11,7 @@ The score begins at 50; 50 is also what makes a reading plausible:
     a number of unusual size     -6 to -10
     a number of unlikely size    -60; floats below 10⁻⁶ or above 10⁹, integers of the highest byte
     not a number                 -100
+    no scale factor              -60; the register that should hold it is refused, or holds none
     zero at every poll           -15
     steady / jumping             +5 / -30; differences up to a tenth, beyond a half, over the polls
     asked for by itself          -20 where the instrument refuses: no value begins there
@@ -25,12 +26,12 @@ The score begins at 50; 50 is also what makes a reading plausible:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import Any, TypeAlias
 
-from drivers.modbus.decode import Decoder
+from drivers.modbus.decode import Decoder, scaled
 from drivers.modbus.options import ModbusDevice, ModbusTag, Order, Type
 from drivers.modbus.plan import BITS, END, Block
 from gateway.core.model import Value
@@ -68,6 +69,15 @@ Answers: TypeAlias = Mapping[Span, Sequence[bytes] | int]
 
 
 @dataclass(frozen=True, slots=True)
+class Factor:
+    """A register that says what the value is to be multiplied with; function and orders are those of the value."""
+
+    register: int
+    type: Type = Type.INT16
+    exponent: bool = True  # what stands there is a power of ten, not the factor itself
+
+
+@dataclass(frozen=True, slots=True)
 class Way:
     """One way to read the point."""
 
@@ -77,6 +87,7 @@ class Way:
     byte_order: Order = Order.BIG
     word_order: Order = Order.BIG
     length: int | None = None  # of a string, in registers
+    factor: Factor | None = None
 
     @property
     def words(self) -> int:
@@ -86,6 +97,13 @@ class Way:
     @property
     def span(self) -> Span:
         return self.function, self.register, self.words
+
+    @property
+    def factor_way(self) -> Way | None:
+        """How its scale factor is read."""
+        if self.factor is None:
+            return None
+        return Way(self.function, self.factor.register, self.factor.type, self.byte_order, self.word_order)
 
     @property
     def order(self) -> str:
@@ -149,14 +167,36 @@ def ways(point: Point) -> Iterator[Way]:
             yield Way(function, register, Type.BIT)
             continue
         for byte_order, word_order in ORDERS:
-            way = Way(function, register, kind, byte_order, word_order, point.way.length)
-            if register + way.words <= END and (word_order is Order.BIG or (way.words > 1 and kind is not Type.STRING)):
-                yield way
+            for factor in _factors(point, register):
+                way = Way(function, register, kind, byte_order, word_order, point.way.length, factor)
+                if _is_way(way):
+                    yield way
+
+
+def _factors(point: Point, register: int) -> Iterator[Factor | None]:
+    """Where the scale factor may stand: as far off as the value, or where it was looked for."""
+    factor = point.way.factor
+    if factor is None:
+        yield None
+        return
+    for at in dict.fromkeys((factor.register + register - point.way.register, factor.register)):
+        if at >= 0 and at + _words(factor.type, None) <= END:
+            yield replace(factor, register=at)
+
+
+def _is_way(way: Way) -> bool:
+    """Whether it ends where registers end, and is not the same as another one."""
+    single = way.words == 1 or way.type is Type.STRING
+    if way.factor and way.factor_way and way.factor_way.words > 1:
+        single = False
+    return way.register + way.words <= END and (way.word_order is Order.BIG or not single)
 
 
 def spans(point: Point) -> tuple[Span, ...]:
     """What must be asked for to judge every way."""
-    return tuple(dict.fromkeys(way.span for way in ways(point)))
+    every = [(way, way.factor_way) for way in ways(point)]
+    factors = [factor.span for _, factor in every if factor]
+    return tuple(dict.fromkeys([*(way.span for way, _ in every), *factors]))
 
 
 def neighbours(span: Span) -> Iterator[Span]:
@@ -193,8 +233,16 @@ def judge(point: Point, answers: Answers, awkward: Collection[Span] = ()) -> lis
 
 def _judge(way: Way, point: Point, polls: Sequence[bytes], answers: Answers, awkward: bool) -> Judged:
     raw = [value_of(way, data) for data in polls]
-    values = tuple(_engineering(value, point) for value in raw)
-    marks: list[tuple[int, str]] = [_size(way, raw), *_range(values, point.expected), *_steady(values)]
+    factors = _factor_values(way, answers)
+    values = tuple(
+        _engineering(_scaled(value, way, factors[min(i, len(factors) - 1)]), point) for i, value in enumerate(raw)
+    )
+    marks: list[tuple[int, str]] = [
+        _size(way, raw),
+        *_factor_marks(way, values),
+        *_range(values, point.expected),
+        *_steady(values),
+    ]
     if way.function not in BITS and all(not any(data) for data in polls):
         marks.append((-15, "zero, which says nothing"))
     if awkward:
@@ -202,6 +250,25 @@ def _judge(way: Way, point: Point, polls: Sequence[bytes], answers: Answers, awk
     marks += _neighbours(way, answers)
     marks += _prior(way, point.way)
     return Judged(way, values, PLAUSIBLE + sum(mark for mark, _ in marks), tuple(text for _, text in marks if text))
+
+
+def _factor_values(way: Way, answers: Answers) -> Sequence[Value]:
+    """What the register of the scale factor held, poll by poll; None: nothing."""
+    at = way.factor_way
+    polls = answers.get(at.span) if at else None
+    if at is None or polls is None or isinstance(polls, int) or not polls:
+        return (None,)
+    return [value_of(at, data) for data in polls]
+
+
+def _scaled(value: Value, way: Way, factor: Value) -> Value:
+    return scaled(value, factor, way.factor.exponent) if way.factor else value
+
+
+def _factor_marks(way: Way, values: Sequence[Value]) -> Iterator[tuple[int, str]]:
+    if way.factor:
+        none = any(value is None for value in values)
+        yield -60 if none else 0, f"{'no ' if none else ''}scale factor in {way.factor.register}"
 
 
 def _size(way: Way, raw: Sequence[Value]) -> tuple[int, str]:
@@ -322,9 +389,18 @@ def keys(way: Way, written: Way | None = None) -> dict[str, Any]:
     said["type"] = way.type.value
     if way.length:
         said["length"] = way.length
+    if way.factor:
+        said["scale_from"] = _keys_of_factor(way.factor)
     usual = written or Way(3, 0, Type.UINT16)
     if way.byte_order is not usual.byte_order or way.byte_order is Order.LITTLE:
         said["byte_order"] = way.byte_order.value
     if way.order not in ("AB", "BA") and (way.word_order is not usual.word_order or way.word_order is Order.LITTLE):
         said["word_order"] = way.word_order.value
     return said
+
+
+def _keys_of_factor(factor: Factor) -> dict[str, Any]:
+    said: dict[str, Any] = {"register": factor.register}
+    if factor.type is not Type.INT16:
+        said["type"] = factor.type.value
+    return said if factor.exponent else said | {"meaning": "multiplier"}

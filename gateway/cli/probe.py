@@ -18,12 +18,12 @@ from rich.text import Text
 
 from drivers.modbus.commissioning import Present, ask_around, conversation, scan_units
 from drivers.modbus.notation import BASES, Base, parse_register
-from drivers.modbus.options import Address, ModbusDevice, ModbusLink, ModbusRtu, Type
-from drivers.modbus.probe import NOT_PROBED, Answers, Judged, Point, Way, judge, keys, point_of, spans
+from drivers.modbus.options import COUNTERS, Address, ModbusDevice, ModbusLink, ModbusRtu, ModbusTag, Type
+from drivers.modbus.probe import NOT_PROBED, Answers, Factor, Judged, Point, Way, judge, keys, point_of, spans
 from gateway.cli.modbus_link import WHERE, link_at, link_options, serial_settings
 from gateway.cli.process import run_loop
 from gateway.core.errors import Unavailable
-from gateway.core.model import Device, Link, Tag
+from gateway.core.model import Device, Kind, Link, Tag
 from gateway.settings import load_line_file
 from gateway.settings.flow import flow
 from gateway.terminal import table_of, value_text
@@ -140,16 +140,21 @@ def _task_of_tag(device: Device, said: Mapping[str, Any]) -> Task:
         raise TypeError(f"{device.path}/{tag.name} is no Modbus tag")
     kind = Type.UINT16 if address.type in NOT_PROBED and address.function in (3, 4) else address.type
     length = address.words if kind is Type.STRING else None
-    way = Way(address.function, address.register, kind, address.byte_order, address.word_order, length)
+    at = address.scale_at
+    factor = Factor(at.register, at.type, address.exponent) if at else None
+    way = Way(address.function, address.register, kind, address.byte_order, address.word_order, length, factor)
     expected = _expected(said["expect"])
-    if not expected and tag.low is not None and tag.high is not None and not address.scale_at:
-        expected = tag.low, tag.high  # a factor that stands in another register is not known here
-    return Task(options.address, point_of(way, True, expected, tag.scale, tag.offset), tag=_keys_of(tag))
+    if not expected and tag.low is not None and tag.high is not None:
+        expected = tag.low, tag.high
+    keys_of_tag = _keys_of(tag, address, options)
+    return Task(options.address, point_of(way, True, expected, tag.scale, tag.offset), tag=keys_of_tag)
 
 
-def _keys_of(tag: Tag) -> dict[str, Any]:
-    """Everything of a tag but its address."""
+def _keys_of(tag: Tag, address: Address, device: ModbusDevice) -> dict[str, Any]:
+    """Everything of a tag but where it is."""
     given: dict[str, Any] = {"name": tag.name}
+    if address.type is Type.BIT and address.function in (3, 4):
+        given |= {"type": Type.BIT.value, "bit": address.bit}
     if tag.unit != "1":
         given["unit"] = tag.unit
     if tag.scale != 1:
@@ -158,9 +163,38 @@ def _keys_of(tag: Tag) -> dict[str, Any]:
         given["offset"] = tag.offset
     if tag.low is not None:
         given["range"] = [tag.low, tag.high]
+    if tag.deadband:
+        given["deadband"] = tag.deadband
+    if tag.wrap and address.type not in COUNTERS:
+        given["wrap"] = tag.wrap
+    if tag.period_ns != round(device.period_s * 1e9):
+        given["period_s"] = tag.period_ns / 1e9
+    if address.invalid:
+        given["invalid"] = list(address.invalid)
+    if address.alone:
+        given["alone"] = True
+    for key, labels in (("enum", tag.enum), ("bits", tag.bits)):
+        if labels:
+            given[key] = dict(labels)
+    if tag.kind is not _usual_kind(given, address, device):
+        given["kind"] = tag.kind.value
     if tag.names:
         given["names"] = dict(tag.names)
+    if tag.description:
+        given["description"] = tag.description
     return given
+
+
+def _usual_kind(given: Mapping[str, Any], address: Address, device: ModbusDevice) -> Kind:
+    """What kind of value it is where nothing is said about that."""
+    said: dict[str, Any] = {"register": address.register, "function": address.function, **given}
+    if address.function in (3, 4):
+        said.setdefault("type", address.type.value)
+    if address.type is Type.STRING:
+        said["length"] = address.words
+    if address.scale_at:
+        said["scale_from"] = {"register": address.scale_at.register}
+    return ModbusTag.model_validate(said).value_kind(device)
 
 
 def _task_of_words(said: Mapping[str, Any]) -> Task:
@@ -281,7 +315,7 @@ def as_json(task: Task, judged: Sequence[Judged], answers: Answers) -> dict[str,
 def yaml_line(task: Task, way: Way) -> str:
     """The tag as it stands in a line file."""
     head = {"name": task.tag["name"], **keys(way, task.point.way)}
-    return f"- {flow(head | {key: value for key, value in task.tag.items() if key != 'name'})}"
+    return f"- {flow({**head, **task.tag})}"
 
 
 def _show(task: Task, judged: Sequence[Judged], answers: Answers) -> None:
@@ -315,7 +349,9 @@ def _show(task: Task, judged: Sequence[Judged], answers: Answers) -> None:
 
 
 def _named(other: Way, best: Way) -> str:
-    return other.type.value if other.order == best.order else other.order
+    if other.order != best.order:
+        return other.order
+    return f"scale factor in {other.factor.register}" if other.factor else other.type.value
 
 
 def _say_what_to_paste(task: Task, judged: Sequence[Judged]) -> None:

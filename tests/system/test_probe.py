@@ -184,6 +184,67 @@ async def test_the_command_finds_and_says_what_to_paste(tmp_path: Path) -> None:
     assert "volts" in missing.stderr
 
 
+SCALED = """
+line: pl1
+site: s
+links:
+  - id: bus
+    type: modbus-tcp
+    host: 127.0.0.1
+    port: {port}
+    devices:
+      - id: inverter
+        address: 7
+        function: {function}
+        word_order: {word_order}
+        tags:
+          - {{name: before, register: {before}, type: int16}}
+          - {{name: power, register: {power}, type: int16, scale_from: {{register: {exponent}}}, invalid: [0x8000],
+             unit: W, range: [0, 9000]}}
+          - {{name: energy, register: {energy}, type: acc32, scale_from: {{register: {factor}, type: uint16,
+             meaning: multiplier}}, unit: W.h, range: [1e6, 9e6], deadband: 5, period_s: 60}}
+"""
+RIGHT = {"function": 3, "word_order": "big", "before": 99, "power": 100, "exponent": 101, "energy": 102, "factor": 104}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"power": 101, "exponent": 102, "energy": 103, "factor": 105},  # counted from 1
+        {"power": 101, "energy": 103},  # the values alone
+        {"power": 99, "exponent": 100, "energy": 101, "factor": 103},
+        {"function": 4},
+        {"word_order": "little"},
+    ],
+    ids=["right", "counted from 1", "values counted from 1", "one too low", "function", "order"],
+)
+async def test_a_value_whose_factor_stands_in_another_register(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    file = tmp_path / "line.yaml"
+    file.write_text(SCALED.format(port=0, **RIGHT))
+    (link,) = load_line_file(file).links
+    simulator = DRIVERS[link.type].make_simulator(link)
+    await simulator.start()
+    try:
+        simulator.set("inverter", {"before": 17, "power": 7391.0, "energy": 0})
+        simulator._units[7]._images[3][2 * 104 : 2 * 105] = b"\0\x64"  # type: ignore[attr-defined]
+        simulator.set("inverter", {"energy": 4_821_300.0})
+        file.write_text(SCALED.format(port=simulator.port, **(RIGHT | wrong)))
+        power = await command("probe", str(file), "--device", "inverter", "--tag", "power", "--expect", "7391")
+        energy = await command("probe", str(file), "--device", "inverter", "--tag", "energy")
+    finally:
+        await simulator.close()
+    assert power.exit_code == energy.exit_code == 0, power.output + energy.output
+    paste = "- {name: power, register: 100, function: 3, type: int16, scale_from: {register: 101}, unit: W, "
+    assert paste + "range: [0, 9000], invalid: [32768]}" in power.output
+    (line,) = [row for row in energy.output.splitlines() if row.startswith("- {name: energy")]
+    order = "word_order: big, " if wrong == {"word_order": "little"} else ""
+    assert line == (
+        "- {name: energy, register: 102, function: 3, type: acc32, scale_from: {register: 104, type: uint16, "
+        f"meaning: multiplier}}, {order}unit: W.h, range: [1000000, 9000000], deadband: 5, period_s: 60}}"
+    )
+
+
 async def test_scanning_shows_who_is_there_and_none_is_exit_code_1(tmp_path: Path) -> None:
     async with meter(tmp_path, "schneider-iem3000") as (_, simulator):
         host = f"127.0.0.1:{simulator.port}"

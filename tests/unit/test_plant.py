@@ -215,3 +215,21 @@ def test_time_only_goes_forward(dt_s: float) -> None:
 def _number(value: object) -> float:
     assert isinstance(value, (float, int))
     return float(value)
+
+
+def test_texts_say_the_words_of_their_tag() -> None:
+    """Whatever they are called: a text named phase with words of its own is not the phase of the recipe."""
+    words: dict[str, set[str]] = {
+        "phase": {"idle", "run", "fault"}, "alarms": {"", "hot", "door open"}, "serial": {"lo", "ok", "hi"},
+    }  # fmt: skip
+    tags = (
+        Tag("phase", Kind.TEXT, None, enum={0: "idle", 1: "run", 7: "fault"}),
+        Tag("alarms", Kind.TEXT, None, bits={0: "hot", 4: "door open"}),
+        Tag("serial", Kind.TEXT, None),
+    )
+    plant = Plant([Device("s", "l", "d", tags)])
+    seen: dict[str, set[str]] = {name: set() for name in words}
+    for _ in range(400):
+        for name, value in plant.step(10.0)["d"].items():
+            seen[name].add(str(value))
+    assert seen == words
