@@ -33,6 +33,7 @@ ERROR_LENGTH = 500  # of an error as a sentence: it may quote a device, and goes
 
 Intake = Callable[[Scan], None]
 SetState = Callable[[Device, State, str], None]
+Learn = Callable[[Device], None]
 
 
 @dataclass(slots=True)
@@ -51,12 +52,21 @@ class LinkTask:
     """Keeps one link going for ever."""
 
     def __init__(
-        self, link: Link, driver: Driver, intake: Intake, set_state: SetState, health: LinkHealth, clock: Clock
+        self,
+        link: Link,
+        driver: Driver,
+        intake: Intake,
+        set_state: SetState,
+        learn: Learn,
+        health: LinkHealth,
+        clock: Clock,
     ) -> None:
+        """``learn``: told of a device that the driver has completed, before the first scan that names it."""
         self._link = link
         self._driver = driver
         self._intake = intake
         self._set_state = set_state
+        self._learn = learn
         self._health = health
         self._clock = clock
         self._backoff = Backoff(most_s=MOST_WAIT_S)
@@ -84,6 +94,7 @@ class LinkTask:
         """Connect, then poll and listen side by side until the link breaks."""
         await self._driver.connect()
         self._health.connects += 1
+        self._complete()
         for unit in self._units.values():
             unit.retry_at = 0
         try:
@@ -97,6 +108,14 @@ class LinkTask:
                 raise
             raise expected.exceptions[0] from None
         raise Unavailable(f"{self._link.id}: nothing is left to read on this link")
+
+    def _complete(self) -> None:
+        """From now on the devices are what the driver knows of them."""
+        for group in self._driver.polled + self._driver.pushed:
+            unit = self._units.get(group.device.id)
+            if unit and unit.device is not group.device:
+                unit.device = group.device
+                self._learn(group.device)
 
     # ------------------------------------------------------------------------------------------------- polling
 

@@ -154,6 +154,13 @@ class App:
             self.journal.append(batch)
             self.board.put(scan.device, batch)
 
+    def _learn(self, device: Device) -> None:
+        """An instrument has said what the configuration leaves open of it: it goes on as the same device."""
+        normaliser = Normaliser(device, self.health.boot)
+        normaliser.succeed(self._normalisers[device.path])
+        self._normalisers[device.path] = normaliser
+        self.board.learn(device)
+
     # ------------------------------------------------------------------------------------------------------- parts
 
     def _make(self, settings: Settings, links: list[str], sinks: list[str]) -> _Parts:
@@ -174,7 +181,7 @@ class App:
                 health = LinkHealth(link.id, link.type)
             health.state, health.error = State.CONNECTING, ""
             self.health.links[link.id] = health
-            task = LinkTask(link, driver, self._intake, self._set_state, health, self.clock)
+            task = LinkTask(link, driver, self._intake, self._set_state, self._learn, health, self.clock)
             tasks.start("link", link.id, task.run())
         self.health.links = {link.id: self.health.links[link.id] for link in self.links}
 

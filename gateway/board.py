@@ -22,6 +22,7 @@ class BoardEntry:
     """One device."""
 
     device: Device
+    configured: Device  # the same, before it said what the configuration leaves open
     state: State = State.CONNECTING
     since_ns: int = 0
     error: str = ""
@@ -38,12 +39,18 @@ class LiveBoard:
     """The Board that the running gateway writes."""
 
     def __init__(self, devices: Sequence[Device]) -> None:
-        self._entries = {device.path: BoardEntry(device) for device in devices}
+        self._entries = {device.path: BoardEntry(device, device) for device in devices}
         self._changed = asyncio.Event()
 
     def configure(self, devices: Sequence[Device]) -> None:
         """From now on these devices are there. What is equal stays; a changed one keeps what its old tags said."""
         self._entries = {device.path: self._entry(device) for device in devices}
+        self._changed.set()
+
+    def learn(self, device: Device) -> None:
+        """Take a configured device for what it has now said itself that it is."""
+        before = self._entries[device.path]
+        self._entries[device.path] = self._succeed(before, device, before.configured)
         self._changed.set()
 
     # ------------------------------------------------------------------------------------------------- writing
@@ -117,10 +124,14 @@ class LiveBoard:
     def _entry(self, device: Device) -> BoardEntry:
         before = self._entries.get(device.path)
         if before is None:
-            return BoardEntry(device)
-        if before.device == device:
+            return BoardEntry(device, device)
+        if before.configured == device:
             return before
-        entry = BoardEntry(device, run=before.run, phase=before.phase)
+        return self._succeed(before, device, device)
+
+    def _succeed(self, before: BoardEntry, device: Device, configured: Device) -> BoardEntry:
+        """The entry of a changed device: a tag that is as it was keeps what it said."""
+        entry = BoardEntry(device, configured, run=before.run, phase=before.phase)
         if device.enabled == before.device.enabled:
             entry.state, entry.since_ns, entry.error = before.state, before.since_ns, before.error
             said = dict(zip(before.device.tags, self.newest(before.device).rows, strict=True))

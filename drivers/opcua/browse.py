@@ -13,24 +13,16 @@ from typing import Any
 from drivers.opcua import plan
 from drivers.opcua.library import ua
 from drivers.opcua.nodes import text_of
+from drivers.opcua.paths import CALL_LIMIT, references
 from drivers.opcua.requests import ReadRequest
 from drivers.opcua.session import Session
+from drivers.opcua.units import UNECE, ucum
 from drivers.opcua.wire import ARRAY, MATRIX
 from gateway.core.model import Kind
 
-CALL_LIMIT = 100  # nodes in one Browse; an answer holds all their children
 OBJECTS = ua.NodeId(ua.ObjectIds.ObjectsFolder)
 SERVER = ua.NodeId(ua.ObjectIds.Server)  # its own thousand nodes are about itself
 UNITS = "EngineeringUnits"
-
-UCUM = {
-    "CEL": "Cel", "KEL": "K", "BAR": "bar", "MBR": "mbar", "PAL": "Pa", "KPA": "kPa", "MPA": "MPa",
-    "MTR": "m", "CMT": "cm", "MMT": "mm", "KGM": "kg", "GRM": "g", "LTR": "L", "MLT": "mL", "MTQ": "m3",
-    "SEC": "s", "MIN": "min", "HUR": "h", "HTZ": "Hz", "VLT": "V", "2Z": "mV", "AMP": "A", "4K": "mA", "WTT": "W",
-    "KWT": "kW", "KWH": "kW.h", "JOU": "J", "NEW": "N", "P1": "%", "59": "[ppm]", "DD": "deg", "MTS": "m/s",
-    "L2": "L/min", "E32": "L/h", "MQH": "m3/h", "KGS": "kg/s", "E93": "kg/h", "C16": "mm/s", "RPM": "r/min",
-}  # fmt: skip
-"""UNECE Recommendation 20 → UCUM, of what process instruments tell."""
 
 KINDS = {
     **dict.fromkeys(("Float", "Double"), Kind.FLOAT),
@@ -58,18 +50,6 @@ class _Walk:
     seen: set[Any] = field(default_factory=lambda: {OBJECTS, SERVER})
 
 
-def ucum(unit_id: int) -> str:
-    """The UCUM code for the unit id of an EUInformation: the letters of the UNECE code as one number.
-
-    >>> ucum(4408652), ucum(20529), ucum(-1)
-    ('Cel', '%', '')
-    """
-    if not 0 < unit_id < 2**24:
-        return ""
-    code = unit_id.to_bytes(3, "big").lstrip(b"\0").decode("latin-1")
-    return UCUM.get(code, "")
-
-
 async def browse(session: Session, depth: int, progress: Callable[[int], None]) -> list[Found]:
     """Every variable at most ``depth`` steps below Objects. Raises DriverError."""
     walk = _Walk()
@@ -77,8 +57,8 @@ async def browse(session: Session, depth: int, progress: Callable[[int], None]) 
     for _ in range(depth):
         following: dict[Any, tuple[str, ...]] = {}
         for nodes in plan.chunks(list(level), CALL_LIMIT):
-            for node, references in zip(nodes, await _references(session, nodes), strict=True):
-                _sort(node, level[node], references, walk, following)
+            for node, found in zip(nodes, await references(session, nodes), strict=True):
+                _sort(node, level[node], found, walk, following)
             progress(len(walk.variables))
         level = following
         if not level:
@@ -111,39 +91,6 @@ def _sort(
             walk.variables[child] = (*path, name)
 
 
-async def _references(session: Session, nodes: Any) -> list[list[Any]]:
-    request = ua.BrowseRequest()
-    request.Parameters.RequestedMaxReferencesPerNode = 1000
-    request.Parameters.NodesToBrowse = [
-        ua.BrowseDescription(
-            NodeId=node,
-            BrowseDirection=ua.BrowseDirection.Forward,
-            ReferenceTypeId=ua.NodeId(ua.ObjectIds.HierarchicalReferences),
-            IncludeSubtypes=True,
-            NodeClassMask=ua.NodeClass.Object | ua.NodeClass.Variable,
-            ResultMask=ua.BrowseResultMask.All,
-        )
-        for node in nodes
-    ]
-    answer: Any = await session.call(request, ua.BrowseResponse)
-    found = [list(result.References or ()) for result in answer.Results]
-    rest = [(i, result.ContinuationPoint) for i, result in enumerate(answer.Results) if result.ContinuationPoint]
-    while rest:
-        more = ua.BrowseNextRequest()
-        more.Parameters.ReleaseContinuationPoints = False
-        more.Parameters.ContinuationPoints = [point for _, point in rest]
-        answer = await session.call(more, ua.BrowseNextResponse)
-        results = answer.Parameters.Results
-        for (i, _), result in zip(rest, results, strict=False):
-            found[i] += result.References or ()
-        rest = [
-            (i, result.ContinuationPoint)
-            for (i, _), result in zip(rest, results, strict=False)
-            if result.ContinuationPoint
-        ]
-    return found + [[]] * (len(nodes) - len(found))
-
-
 async def _read_values(session: Session, nodes: list[Any], found: list[Found]) -> None:
     at = 0
     for piece in plan.chunks(nodes, plan.call_limit(session.nodes_per_read)):
@@ -162,4 +109,4 @@ async def _read_units(session: Session, walk: _Walk, found: list[Found]) -> None
         columns = await session.read(ReadRequest([unit for _, unit in piece]))
         for (variable, _), told in zip(piece, columns.values, strict=True):
             if isinstance(told, ua.EUInformation):
-                variable.unit = ucum(told.UnitId)
+                variable.unit = ucum(told.UnitId, str(told.DisplayName.Text or ""), str(told.NamespaceUri or UNECE))

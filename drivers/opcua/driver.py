@@ -3,19 +3,22 @@
 In: a Link. Out: Scans. ``session`` talks to the server, ``decode`` turns answers into Scans, ``subscribe`` keeps the
 subscriptions, ``plan`` says how many and how deep; this file puts them together.
 
-The way of one connection: open the session → learn namespaces and limits → resolve every address against them → create
-one subscription per period → what the server does not take is polled.
+The way of one connection: open the session → learn namespaces and limits → resolve every address against them → read
+the units, ranges and names that the line file leaves open → create one subscription per period → what the server does
+not take is polled.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from drivers.opcua import plan
 from drivers.opcua.decode import Slot, pick, scan_of
 from drivers.opcua.failures import ServiceFault
+from drivers.opcua.learn import asks, learn, taught
 from drivers.opcua.library import ua
 from drivers.opcua.nodes import index_of, parse
 from drivers.opcua.options import Address, OpcUa
@@ -26,7 +29,7 @@ from drivers.opcua.subscribe import TOO_MANY, Subscriptions, is_one_of, without
 from drivers.opcua.wire import NO_TIME, Columns
 from gateway.core.clock import Clock
 from gateway.core.errors import Unavailable
-from gateway.core.model import Group, Link, Scan, Tag, groups
+from gateway.core.model import Device, Group, Kind, Link, Scan, Tag, groups
 from gateway.core.quality import Status
 
 log = logging.getLogger(__name__)
@@ -41,10 +44,7 @@ class OpcUaDriver:
         self._link = link
         self._options = link.options
         self._clock = clock
-        configured = [(device, group) for device in link.devices if device.enabled for group in groups(device)]
-        self._configured_polled = tuple(group for device, group in configured if not plan.subscribes(device))
-        self._configured_pushed = tuple(group for device, group in configured if plan.subscribes(device))
-        self._polled, self._pushed = self._configured_polled, self._configured_pushed
+        self._arrange(link.devices)
         self._session: Session | None = None
         self._subscriptions: Subscriptions | None = None
         self._nodes: dict[tuple[str, int], Any] = {}  # (device path, tag index) → NodeId of this session
@@ -69,6 +69,14 @@ class OpcUaDriver:
         """Values of this session before which the server had to drop others."""
         return self._subscriptions.overflows if self._subscriptions else 0
 
+    def _arrange(self, devices: tuple[Device, ...]) -> None:
+        """Group the tags of these devices: the configured ones, or what the server has completed them to."""
+        self._devices = devices
+        arranged = [(device, group) for device in devices if device.enabled for group in groups(device)]
+        self._wanted_polled = tuple(group for device, group in arranged if not plan.subscribes(device))
+        self._wanted_pushed = tuple(group for device, group in arranged if plan.subscribes(device))
+        self._polled, self._pushed = self._wanted_polled, self._wanted_pushed
+
     # ------------------------------------------------------------------------------------------- connect, close
 
     async def connect(self) -> None:
@@ -80,6 +88,7 @@ class OpcUaDriver:
             self._requests.clear()
             self._elements.clear()
             self._resolve(session)
+            await self._learn(session)
             await self._subscribe(session)
         except BaseException:
             await self.close()
@@ -94,7 +103,7 @@ class OpcUaDriver:
     def _resolve(self, session: Session) -> None:
         """Find each tag's NodeId in this session: namespace indexes may have moved since the last one (F17)."""
         self._nodes.clear()
-        for group in self._configured_polled + self._configured_pushed:
+        for group in self._wanted_polled + self._wanted_pushed:
             for i in group.index:
                 node = parse(_address(group.device.tags[i]).node)
                 index = index_of(node, session.namespaces)
@@ -106,12 +115,48 @@ class OpcUaDriver:
                         f"which {group.device.id}.{group.device.tags[i].name} and maybe others need"
                     )
 
+    async def _learn(self, session: Session) -> None:
+        """Complete the devices with what the server says of units, ranges and enumerations and the file does not.
+
+        What it said in an earlier session holds until it says something else, so that a series keeps its unit.
+        """
+        places = [
+            (device, i, self._nodes[self._link.devices[device].path, i])
+            for device, configured in enumerate(self._link.devices)
+            for i, tag in enumerate(configured.tags)
+            if asks(tag) and (configured.path, i) in self._nodes
+        ]
+        nodes: dict[Any, bool] = {}
+        for device, i, node in places:
+            tag = self._link.devices[device].tags[i]
+            nodes[node] = nodes.get(node, False) or (tag.kind is Kind.INT and not tag.enum)
+        try:
+            said = await learn(session, nodes)
+        except ServiceFault as e:
+            log.info("%s: the server does not say what its values mean", e)
+            return
+        learnt = [list(device.tags) for device in self._devices]
+        for device, i, node in places:
+            tag = self._link.devices[device].tags[i]
+            learnt[device][i] = taught(tag, learnt[device][i], said[node])
+            if said[node].sign and not tag.unit_given:
+                self._say_once(
+                    f"{session.peer}: no UCUM code is known for the unit {said[node].sign!r} of "
+                    f"{self._devices[device].id}.{tag.name}: give unit in the line file"
+                )
+        devices = tuple(
+            device if device.tags == tuple(new) else replace(device, tags=tuple(new))
+            for device, new in zip(self._devices, learnt, strict=True)
+        )
+        if any(new is not old for new, old in zip(devices, self._devices, strict=True)):
+            self._arrange(devices)
+
     async def _subscribe(self, session: Session) -> None:
-        devices = self._link.devices
+        devices = self._devices
         subscriptions = self._subscriptions = Subscriptions(session, self._clock, devices)
         position = {device.path: i for i, device in enumerate(devices)}
         rates: dict[int, dict[Slot, Any]] = {}
-        for group in self._configured_pushed:
+        for group in self._wanted_pushed:
             device = position[group.device.path]
             for i in group.index:
                 slot = Slot(device, i, _address(group.device.tags[i]).element)
@@ -123,8 +168,8 @@ class OpcUaDriver:
         refused: list[Slot] = []
         for period_ns, nodes in sorted(rates.items()):
             refused += await subscriptions.add(period_ns / 1e9, nodes)
-        pushed, polled = [], list(self._configured_polled)
-        for group in self._configured_pushed:
+        pushed, polled = [], list(self._wanted_polled)
+        for group in self._wanted_pushed:
             kept, gone = without(group, refused, position[group.device.path])
             if kept:
                 pushed.append(kept)

@@ -17,14 +17,12 @@ _READ_REQUEST = b"\x01\x00" + ua.ObjectIds.ReadRequest_Encoding_DefaultBinary.to
 
 
 class ReadRequest:
-    """A request for the values of some nodes, with both times."""
+    """A request for the values, or another attribute, of some nodes, with both times."""
 
-    def __init__(self, nodes: Sequence[Any]) -> None:
+    def __init__(self, nodes: Sequence[Any], attribute: int = ua.AttributeIds.Value) -> None:
         request = ua.ReadRequest()
         request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
-        request.Parameters.NodesToRead = [
-            ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value) for node in nodes
-        ]
+        request.Parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=attribute) for node in nodes]
         self.count = len(nodes)
         self._header = request.RequestHeader
         self._parameters: bytes = struct_to_binary(request.Parameters)

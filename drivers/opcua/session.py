@@ -34,6 +34,9 @@ CLOSE_S = 1.0  # for a polite goodbye
 NAMESPACES = ua.NodeId(ua.ObjectIds.Server_NamespaceArray)
 SERVER_STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)
 NODES_PER_READ = ua.NodeId(ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead)
+NODES_PER_TRANSLATE = ua.NodeId(
+    ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds
+)
 ITEMS_PER_CALL = ua.NodeId(ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall)
 
 T = TypeVar("T")
@@ -47,6 +50,7 @@ class Session:
         self.namespaces: tuple[str, ...] = ()
         self.nodes_per_read: int | None = None  # OperationLimits as the server tells them; 0: none
         self.items_per_call: int | None = None
+        self.nodes_per_translate: int | None = None
         self._client = client
         self.timeout_s = options.timeout_s
         self._lost: DriverError | None = None
@@ -109,12 +113,14 @@ class Session:
 
     async def learn(self) -> None:
         """Read what this server is like: its namespaces and its limits."""
-        told = await self.read(ReadRequest((NAMESPACES, NODES_PER_READ, ITEMS_PER_CALL)))
+        told = await self.read(ReadRequest((NAMESPACES, NODES_PER_READ, ITEMS_PER_CALL, NODES_PER_TRANSLATE)))
         namespaces, *limits = told.values
         if not isinstance(namespaces, list):
             raise ProtocolError(f"{self.peer}: the server does not tell its namespaces")
         self.namespaces = tuple(map(str, namespaces))
-        self.nodes_per_read, self.items_per_call = (limit if isinstance(limit, int) else None for limit in limits)
+        self.nodes_per_read, self.items_per_call, self.nodes_per_translate = (
+            limit if isinstance(limit, int) else None for limit in limits
+        )
 
     async def _keep(self) -> None:
         """Renew the security token, keep the session from timing out, and notice a peer that is silent."""

@@ -98,7 +98,7 @@ class Wanted:
             group
             for group in groups
             if group.device.enabled
-            and group.device in self.devices
+            and any(group.device.path == device.path for device in self.devices)
             and any(i in group.index for i, _ in self.tags(group.device))
         )
 
@@ -113,7 +113,8 @@ class Result:
     def rows(self, wanted: Wanted) -> list[tuple[Device, Tag, Value, int, int]]:
         """(device, tag, value, status, time_ns) of what there is to show, in the order of the file."""
         rows: list[tuple[Device, Tag, Value, int, int]] = []
-        for device in wanted.devices:
+        known = {entry.device.path: entry.device for entry in self.board.states()}
+        for device in (known[each.path] for each in wanted.devices):
             newest = list(self.board.newest(device).rows)
             rows += [(device, tag, *newest[i]) for i, tag in wanted.tags(device)]
         return rows
@@ -149,6 +150,9 @@ async def _read_link(link: Link, driver: Driver, wanted: Wanted, timeout_s: floa
     try:
         async with asyncio.timeout(timeout_s):
             await driver.connect()
+            for device in {group.device.path: group.device for group in driver.polled + driver.pushed}.values():
+                normalisers[device.path] = Normaliser(device, "00000000")
+                result.board.learn(device)
             for group in wanted.groups(driver.polled):
                 try:
                     take(await driver.read(group))

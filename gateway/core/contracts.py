@@ -35,6 +35,9 @@ class Driver(Protocol):
         """Open the link. May be called again after any failure, and then first lets go of what was open.
 
         Raises Unavailable, Refused or ProtocolError. A device of the link that is absent is not an error here.
+
+        What the configuration leaves open of a device (units, ranges, names of numbers) may be learnt here. All groups
+        and scans of it then carry one new Device, equal in everything else, its tags in the same order.
         """
 
     async def read(self, group: Group) -> Scan:

@@ -47,6 +47,7 @@ class Tag:
     kind: Kind
     address: Hashable  # where it is; the driver's own frozen type, opaque to everyone else
     unit: str = "1"  # UCUM code of the engineering value
+    unit_given: bool = True  # False: nobody said a unit; a driver whose device does may put it in
     scale: float = 1.0  # engineering value = wire value × scale + offset; numbers only
     offset: float = 0.0
     low: float | None = None  # valid range in engineering units, both ends included

@@ -258,6 +258,7 @@ def _tag(tag: TagOptions, kind: Kind, device: DeviceOptions) -> Tag:
         kind=kind,
         address=tag.wire_address(device),
         unit=tag.unit,
+        unit_given="unit" in tag.model_fields_set,
         scale=tag.scale,
         offset=tag.offset,
         low=low,

@@ -54,6 +54,7 @@ def make_tag(options: OpcUaTag, device: OpcUaDevice) -> Tag:
         kind=options.value_kind(device),
         address=options.wire_address(device),
         unit=options.unit,
+        unit_given="unit" in options.model_fields_set,
         scale=options.scale,
         offset=options.offset,
         low=low,

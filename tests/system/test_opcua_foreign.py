@@ -97,6 +97,42 @@ async def test_elements_of_an_array(server: SharedServer, mode: str) -> None:
     assert heard.status["element_3"][-1] == 0x8037_0000  # BadIndexRangeNoData
 
 
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_units_ranges_and_names_come_from_the_server_where_the_file_gives_none(
+    server: SharedServer, mode: str
+) -> None:
+    tags = [
+        tag("Analog"),
+        {**tag("Analog"), "name": "given", "unit": "K", "range": [0, 50]},
+        {**tag("Analog"), "name": "scaled", "scale": 10},
+        tag("Signed"),
+        tag("Double"),
+        tag("State", kind="int"),
+        tag("Mode", kind="int"),
+        tag("Phase", kind="int"),
+        tag("Nowhere"),
+    ]
+    async with connected(link_to(server.port, tags, mode)) as driver, listening(driver) as heard:
+        await heard.until(lambda h: len(h.values) == len(tags), "every tag")
+        device = driver.polled[0].device if mode == "poll" else driver.pushed[0].device
+        assert {scan.device for scan in heard.scans} == {device}
+        known = {each.name: (each.unit, each.low, each.high) for each in device.tags}
+        assert known == {
+            "analog": ("Cel", 0, 200),
+            "given": ("K", 0, 50),
+            "scaled": ("1", None, None),
+            "signed": ("L/h", None, None),
+            **dict.fromkeys(("double", "state", "mode", "phase", "nowhere"), ("1", None, None)),
+        }
+        assert {each.name: each.enum for each in device.tags if each.enum} == {
+            "state": {0: "Idle", 1: "加热", 2: "Hold"},
+            "mode": {0: "Off", 10: "Auto"},
+            "phase": {0: "Empty", 5: "Full"},
+        }
+        await driver.connect()
+        assert (driver.polled + driver.pushed)[0].device is device, "nothing new"
+
+
 async def test_f22_a_value_of_another_type_is_never_cast(server: SharedServer) -> None:
     tags = [tag(name, kind=kind) for name, kind in WRONG_KIND.items()]
     async with connected(link_to(server.port, tags)) as driver, listening(driver) as heard:

@@ -31,8 +31,11 @@ class Bench:
         self.driver = FakeDriver(self.link, self.clock)
         self.health = LinkHealth("bus", "fake")
         self.scans: list[Scan] = []
+        self.learnt: list[Device] = []
         self.states: dict[str, tuple[State, str]] = {}
-        self.task = LinkTask(self.link, self.driver, self.scans.append, self._set_state, self.health, self.clock)
+        self.task = LinkTask(
+            self.link, self.driver, self.scans.append, self._set_state, self.learnt.append, self.health, self.clock
+        )
 
     def _set_state(self, of: Device, state: State, error: str) -> None:
         self.states[of.id] = (state, error)
@@ -259,3 +262,21 @@ async def test_a_bug_is_not_hidden() -> None:
 
 def test_no_answer_concerns_a_device_and_not_its_link() -> None:
     assert not issubclass(NoAnswer, Unavailable)
+
+
+async def test_what_a_device_says_of_itself_is_told_before_its_first_value_and_kept_when_it_is_lost() -> None:
+    bench = Bench(METER, JACKET)
+    taught = replace(METER, tags=(replace(METER.tags[0], unit="kW", low=0.0, high=5.0),))
+    as_configured = bench.driver.polled
+    bench.driver.polled = tuple(replace(g, device=taught) if g.device is METER else g for g in as_configured)
+    async with bench.running():
+        assert bench.learnt == [taught]
+        assert [scan.device for scan in bench.scans] == [taught, JACKET]
+        bench.driver.link_error = Unavailable("pulled out")
+        await bench.clock.advance(1)
+        assert [scan.device for scan in bench.scans[2:]] == [taught, JACKET]
+        assert bench.values(taught)[-1] is None
+        bench.driver.link_error = None
+        await bench.clock.advance(5)
+        assert bench.values(taught)[-1] == 0.0
+    assert bench.learnt == [taught], "once"

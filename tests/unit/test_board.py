@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from gateway.board import LiveBoard
 from gateway.core.contracts import Board
@@ -104,3 +105,24 @@ def test_a_device_that_a_reload_switches_off_shows_no_old_values() -> None:
     off = device(*TWO.tags, enabled=False)
     board.configure([off])
     assert list(board.newest(off).rows) == [(None, Status.BAD_OUT_OF_SERVICE, 0)] * 2
+
+
+def test_what_a_device_says_of_itself_holds_until_it_is_configured_otherwise() -> None:
+    board, normaliser = LiveBoard([TWO]), Normaliser(TWO, "b")
+    batch = normaliser(scan(TWO, 1.0, 2.0, time_ns=NOW_NS))
+    assert batch
+    board.put(TWO, batch)
+    taught = replace(TWO, tags=(TWO.tags[0], replace(TWO.tags[1], unit="bar")))
+    urgency = board.urgency(TWO)
+    board.learn(taught)
+    assert board.urgency(taught) > urgency
+    assert [entry.device for entry in board.states()] == [taught]
+    assert list(board.newest(taught).rows) == [
+        (1.0, 0, NOW_NS),
+        (None, Status.BAD_WAITING_FOR_INITIAL_DATA, 0),
+    ], "the number was not said in bar"
+    board.configure([TWO])
+    assert [entry.device for entry in board.states()] == [taught]
+    other = replace(TWO, equipment="R101")
+    board.configure([other])
+    assert [entry.device for entry in board.states()] == [other]

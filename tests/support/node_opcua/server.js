@@ -89,6 +89,25 @@ async function main() {
     engineeringUnits: standardUnits.degree_celsius, engineeringUnitsRange: { low: 0, high: 200 },
     value: { dataType: DataType.Double, value: 80.5 },
   });
+  plant.addAnalogDataItem({ // the file's unit table does not know its number, but its sign
+    organizedBy: space.rootFolder.objects, browseName: "Signed", nodeId: "s=Signed", dataType: DataType.Float,
+    engineeringUnits: { namespaceUri: "urn:vendor", unitId: 7, displayName: "l/h", description: "" },
+    engineeringUnitsRange: { low: 5, high: 5 }, value: { dataType: DataType.Float, value: 2.5 },
+  });
+  plant.addMultiStateDiscrete({
+    organizedBy: space.rootFolder.objects, browseName: "State", nodeId: "s=State", enumStrings: ["Idle", "加热", "Hold"], value: 1,
+  });
+  plant.addMultiStateValueDiscrete({
+    organizedBy: space.rootFolder.objects, browseName: "Mode", nodeId: "s=Mode",
+    enumValues: [{ displayName: "Off", value: 0 }, { displayName: "Auto", value: 10 }], value: 10,
+  });
+  const phase = plant.addEnumerationType({
+    browseName: "Phase", enumeration: [{ displayName: "Empty", value: 0 }, { displayName: "Full", value: 5 }],
+  });
+  const typed = plant.addVariable({
+    organizedBy: space.rootFolder.objects, browseName: "Phase", nodeId: "s=Phase", dataType: phase,
+  });
+  typed.setValueFromSource({ dataType: DataType.Int32, arrayType: VariantArrayType.Scalar, value: 5 });
   withStatus(plant, space, "Bad", StatusCodes.BadSensorFailure);
   withStatus(plant, space, "Uncertain", StatusCodes.UncertainSensorNotAccurate);
 

@@ -1,0 +1,86 @@
+"""Nodes that are found by walking from other nodes: what they refer to, and where a browse path ends.
+
+In: nodes of this session. Out: their references, or NodeIds; a node that cannot be browsed costs itself only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from drivers.opcua import plan
+from drivers.opcua.library import ua
+from drivers.opcua.session import Session
+from gateway.core.errors import ProtocolError
+
+CALL_LIMIT = 100  # nodes in one Browse; an answer holds all their children
+
+Way = tuple[Any, Sequence[Any]]  # NodeId to start from, QualifiedNames
+
+PROPERTY = ua.NodeId(ua.ObjectIds.HasProperty)
+DOWN = ua.NodeId(ua.ObjectIds.HierarchicalReferences)
+
+
+async def references(session: Session, nodes: Sequence[Any], kind: Any = DOWN) -> list[list[Any]]:
+    """The ReferenceDescriptions from each node (n,) to objects and variables; ``kind``: of this type or a subtype."""
+    request = ua.BrowseRequest()
+    request.Parameters.RequestedMaxReferencesPerNode = 1000
+    request.Parameters.NodesToBrowse = [
+        ua.BrowseDescription(
+            NodeId=node,
+            BrowseDirection=ua.BrowseDirection.Forward,
+            ReferenceTypeId=kind,
+            IncludeSubtypes=True,
+            NodeClassMask=ua.NodeClass.Object | ua.NodeClass.Variable,
+            ResultMask=ua.BrowseResultMask.All,
+        )
+        for node in nodes
+    ]
+    answer: Any = await session.call(request, ua.BrowseResponse)
+    found = [list(result.References or ()) for result in answer.Results]
+    rest = [(i, result.ContinuationPoint) for i, result in enumerate(answer.Results) if result.ContinuationPoint]
+    while rest:
+        more = ua.BrowseNextRequest()
+        more.Parameters.ReleaseContinuationPoints = False
+        more.Parameters.ContinuationPoints = [point for _, point in rest]
+        answer = await session.call(more, ua.BrowseNextResponse)
+        results = answer.Parameters.Results
+        for (i, _), result in zip(rest, results, strict=False):
+            found[i] += result.References or ()
+        rest = [
+            (i, result.ContinuationPoint)
+            for (i, _), result in zip(rest, results, strict=False)
+            if result.ContinuationPoint
+        ]
+    return found + [[]] * (len(nodes) - len(found))
+
+
+async def follow(session: Session, ways: Sequence[Way], references: Any = DOWN) -> list[Any]:
+    """Where each way ends, (n,): a NodeId or None. ``references``: the type, or subtypes of it, to walk along."""
+    found: list[Any] = []
+    for piece in plan.chunks(ways, plan.call_limit(session.nodes_per_translate)):
+        request = ua.TranslateBrowsePathsToNodeIdsRequest()
+        request.Parameters.BrowsePaths = [_path(start, names, references) for start, names in piece]
+        answer: Any = await session.call(request, ua.TranslateBrowsePathsToNodeIdsResponse)
+        if len(answer.Results) != len(piece):
+            raise ProtocolError(f"{session.peer}: asked for {len(piece)} paths, got {len(answer.Results)}")
+        found += map(_end, answer.Results)
+    return found
+
+
+def _path(start: Any, names: Sequence[Any], references: Any) -> Any:
+    elements = [
+        ua.RelativePathElement(ReferenceTypeId=references, IsInverse=False, IncludeSubtypes=True, TargetName=name)
+        for name in names
+    ]
+    return ua.BrowsePath(StartingNode=start, RelativePath=ua.RelativePath(Elements=elements))
+
+
+def _end(result: Any) -> Any:
+    """The node a result names; of several that bear the same name the first."""
+    if not result.StatusCode.is_good():
+        return None
+    for target in result.Targets or ():
+        if target.RemainingPathIndex == 0xFFFF_FFFF and not getattr(target.TargetId, "ServerIndex", 0):
+            return ua.NodeId(target.TargetId.Identifier, target.TargetId.NamespaceIndex)
+    return None
