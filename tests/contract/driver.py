@@ -47,7 +47,7 @@ class DriverContract(ABC):
 
     @abstractmethod
     def make_link(self, port: int) -> Link:
-        """A link to 127.0.0.1:port with two devices or more, all of them enabled, and short timeouts (≤ 1 s)."""
+        """A link to 127.0.0.1:port with two devices or more, all of them enabled, and short timeouts (≤ 3 s)."""
 
     @abstractmethod
     def make_driver(self, link: Link, clock: Clock) -> Driver:

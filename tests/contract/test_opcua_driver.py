@@ -49,12 +49,12 @@ class OpcUaContract(DriverContract):
 
 class TestSubscribed(OpcUaContract):
     def make_link(self, port: int) -> Link:
-        return make_link(port, DEVICES)
+        return make_link(port, DEVICES, timeout_s=3)
 
 
 class TestPolled(OpcUaContract):
     def make_link(self, port: int) -> Link:
-        return make_link(port, DEVICES, modes={"reactor": "poll", "feed": "poll"})
+        return make_link(port, DEVICES, modes={"reactor": "poll", "feed": "poll"}, timeout_s=3)
 
     async def test_scans_are_well_formed(self, driver: Driver) -> None:
         """As everywhere, but for the time: a polled value was true since the source said so, not since we asked."""
