@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -43,11 +43,6 @@ async def take_or_nothing(cursor: Cursor, records: int) -> Sequence[Batch]:
 
 class JournalContract:
     """Inherit, and give a fixture ``journal`` that is open and empty."""
-
-    @pytest.fixture
-    async def journal(self) -> AsyncIterator[Journal]:
-        raise NotImplementedError
-        yield  # type: ignore[unreachable]  # noqa: PT022
 
     async def fill(self, journal: Journal, batches: Sequence[Batch]) -> None:
         for each in batches:

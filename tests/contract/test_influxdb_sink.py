@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.board import LiveBoard
 from gateway.core.clock import SystemClock
 from gateway.core.contracts import Sink
 from gateway.sinks import SINKS, Identity
 from gateway.sinks.options import InfluxDbOptions
 from tests.contract.sink import OtherSide, Row, SinkContract
-from tests.support.batches import FakeBoard
 from tests.support.influxd import Influx, influxd
 from tests.support.proxy import Proxy, proxy
 from tests.support.victoria_metrics import VictoriaMetrics, victoria_metrics
@@ -30,7 +30,7 @@ class Database:
 
     def make(self) -> Sink:
         options = InfluxDbOptions(type="influxdb", url=f"http://127.0.0.1:{self.way.port}", bucket="plant", timeout_s=2)
-        return SINKS["influxdb"].make("influxdb", options, Identity("gw1", "9f3a11c2"), FakeBoard(), SystemClock())
+        return SINKS["influxdb"].make("influxdb", options, Identity("gw1", "9f3a11c2"), LiveBoard([]), SystemClock())
 
     async def go(self) -> None:
         await self.way.refuse()

@@ -10,12 +10,13 @@ from typing import Literal
 import orjson
 import pytest
 
+from gateway.board import LiveBoard
 from gateway.core.clock import SystemClock
 from gateway.core.contracts import Sink
 from gateway.sinks import SINKS, Identity
 from gateway.sinks.options import MqttOptions
 from tests.contract.sink import OtherSide, Row, SinkContract
-from tests.support.batches import FakeBoard, device
+from tests.support.batches import device
 from tests.support.mosquitto import Subscriber, mosquitto
 from tests.support.proxy import Proxy, proxy
 
@@ -32,7 +33,7 @@ class Broker:
 
     def make(self) -> Sink:
         options = MqttOptions(type="mqtt", host="127.0.0.1", port=self.way.port, version=self.version, timeout_s=2)
-        return SINKS["mqtt"].make("mqtt", options, Identity("gw1", "9f3a11c2"), FakeBoard(device()), SystemClock())
+        return SINKS["mqtt"].make("mqtt", options, Identity("gw1", "9f3a11c2"), LiveBoard([device()]), SystemClock())
 
     async def go(self) -> None:
         await self.way.refuse()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from gateway.core.contracts import Newest
+from gateway.board import LiveBoard
 from gateway.core.model import Batch, Column, Device, Kind, Shape, Source, Tag, Value
-from gateway.core.quality import Status
+from gateway.core.quality import GOOD
 from gateway.core.text import render
+from gateway.health import State
 
 T0 = 1_763_800_000_123_456_789
 BOOT = "9f3a11c2"
@@ -71,69 +70,10 @@ def device(device_id: str = "meter", columns: Sequence[Column] = COLUMNS) -> Dev
     return Device("wuxi", "pl1", device_id, tags, names={"en": "Meter", "zh": "电表"}, manufacturer="Eastron")
 
 
-@dataclass(slots=True)
-class Entry:
-    """The state of one device; satisfies DeviceState."""
-
-    device: Device
-    state: str = "online"
-    since_ns: int = T0
-    error: str = ""
-    newest: Newest = field(default_factory=lambda: Newest((), (), ()))
-    version: int = 0
-    urgency: int = 0
-
-
-class FakeBoard:
-    """A Board that a test writes by hand."""
-
-    def __init__(self, *devices: Device) -> None:
-        self._entries = {d.path: Entry(d, newest=_waiting(len(d.tags))) for d in devices}
-        self._run = ("", "")
-        self._changed = asyncio.Event()
-
-    def put(self, device: Device, values: Sequence[Value], status: int = 0, time_ns: int = T0) -> None:
-        """New values; urgent when the quality changed."""
-        entry = self._entries[device.path]
-        urgent = entry.newest.status[0] != status
-        entry.newest = Newest(values, (status,) * len(values), (time_ns,) * len(values))
-        entry.version += 1
-        if urgent:
-            self._urge(entry)
-
-    def set_state(self, device: Device, state: str, error: str) -> None:
-        entry = self._entries[device.path]
-        entry.state, entry.error = state, error
-        self._urge(entry)
-
-    def set_run(self, run: str, phase: str) -> None:
-        self._run = (run, phase)
-        for entry in self._entries.values():
-            self._urge(entry)
-
-    def _urge(self, entry: Entry) -> None:
-        entry.urgency += 1
-        self._changed.set()
-
-    def states(self) -> Sequence[Entry]:
-        return tuple(self._entries.values())
-
-    def newest(self, device: Device) -> Newest:
-        return self._entries[device.path].newest
-
-    def run(self, device: Device) -> tuple[str, str]:
-        return self._run
-
-    def version(self, device: Device) -> int:
-        return self._entries[device.path].version
-
-    def urgency(self, device: Device) -> int:
-        return self._entries[device.path].urgency
-
-    async def changed(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
-
-
-def _waiting(count: int) -> Newest:
-    return Newest((None,) * count, (Status.BAD_WAITING_FOR_INITIAL_DATA,) * count, (0,) * count)
+def say(
+    board: LiveBoard, device: Device, values: Sequence[Value], status: int = GOOD, *, run: str = "", phase: str = ""
+) -> None:
+    """The device is online and says these values, one per tag."""
+    codes = [status] * len(values) if status else None
+    board.put(device, batch(values, device=device.id, status=codes, run=run, phase=phase))
+    board.set_state(device, State.ONLINE, "", T0)

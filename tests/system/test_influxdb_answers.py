@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from gateway.board import LiveBoard
 from gateway.core.clock import SystemClock
 from gateway.core.errors import Rejected, SinkUnavailable
 from gateway.sinks import Identity
 from gateway.sinks.influxdb import GROW_AFTER, InfluxDbSink
 from gateway.sinks.options import InfluxDbOptions
-from tests.support.batches import COLUMNS, FakeBoard, batch, floats
+from tests.support.batches import COLUMNS, batch, floats
 from tests.support.http_scripted import Answer, Asked, ScriptedHttp, scripted_http
 from tests.support.waiting import until
 
@@ -29,7 +30,7 @@ async def server() -> AsyncIterator[ScriptedHttp]:
 
 def make(url: str, **options: Any) -> InfluxDbSink:
     chosen = InfluxDbOptions(type="influxdb", url=url, bucket="plant", org="wuxi", **options)
-    return InfluxDbSink("influxdb", chosen, Identity("gw1", "9f3a11c2"), FakeBoard(), SystemClock())
+    return InfluxDbSink("influxdb", chosen, Identity("gw1", "9f3a11c2"), LiveBoard([]), SystemClock())
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from gateway.board import LiveBoard
 from gateway.core.clock import SystemClock
 from gateway.core.errors import Rejected, SinkUnavailable
 from gateway.core.quality import Status
 from gateway.sinks import Identity
 from gateway.sinks.influxdb import InfluxDbSink
 from gateway.sinks.options import InfluxDbOptions
-from tests.support.batches import T0, FakeBoard, batch, floats
+from tests.support.batches import T0, batch, floats
 from tests.support.influxd import influxd
 from tests.support.victoria_metrics import victoria_metrics
 
@@ -24,7 +25,7 @@ AWKWARD = 'a"b\\c, d=e 电\\'
 
 def make(url: str, **options: Any) -> InfluxDbSink:
     chosen = InfluxDbOptions(type="influxdb", url=url, bucket="plant", **options)
-    return InfluxDbSink("influxdb", chosen, Identity("gw1", "9f3a11c2"), FakeBoard(), SystemClock())
+    return InfluxDbSink("influxdb", chosen, Identity("gw1", "9f3a11c2"), LiveBoard([]), SystemClock())
 
 
 async def test_victoria_metrics_gives_back_exactly_what_was_written(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ async def test_d8_a_type_conflict_is_found_among_good_lines_and_nothing_else_is_
 async def test_d10_a_missing_database_is_named(tmp_path: Path) -> None:
     async with influxd(tmp_path) as server:
         options = InfluxDbOptions(type="influxdb", url=server.url, bucket="nowhere", org="wuxi")
-        sink = InfluxDbSink("influxdb", options, Identity("gw1", "9f3a11c2"), FakeBoard(), SystemClock())
+        sink = InfluxDbSink("influxdb", options, Identity("gw1", "9f3a11c2"), LiveBoard([]), SystemClock())
         await sink.connect()
         with pytest.raises(SinkUnavailable, match="bucket 'nowhere' in org 'wuxi'") as refused:
             await sink.write(floats(1), history=False)

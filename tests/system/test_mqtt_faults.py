@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.board import LiveBoard
 from gateway.core.clock import SystemClock
 from gateway.core.errors import Rejected, SinkUnavailable
 from gateway.core.model import Batch
@@ -17,7 +18,7 @@ from gateway.health import SinkHealth, State
 from gateway.journal.memory import MemoryJournal
 from gateway.publish import publish
 from gateway.sinks.mqtt import MqttSink
-from tests.support.batches import COLUMNS, FakeBoard, batch, device, floats
+from tests.support.batches import COLUMNS, batch, device, floats
 from tests.support.mosquitto import Subscriber, mosquitto
 from tests.support.mqtt_scripted import Received, ScriptedBroker, scripted_broker
 from tests.support.mqtt_sink import mqtt_sink
@@ -163,7 +164,7 @@ async def test_a_living_idle_connection_is_kept(tmp_path: Path, version: str) ->
 
 async def test_d3_receive_maximum_1_is_obeyed(scripted: ScriptedBroker) -> None:
     scripted.connack_properties = bytes([0x21, 0, 1])
-    sink = mqtt_sink(scripted.port, FakeBoard(*(device(f"d{i}") for i in range(5))))
+    sink = mqtt_sink(scripted.port, LiveBoard([device(f"d{i}") for i in range(5)]))
     await sink.connect()
     await sink.write(floats(20), history=False)
     await sink.close()

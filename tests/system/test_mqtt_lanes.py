@@ -11,12 +11,15 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.board import LiveBoard
 from gateway.core.clock import SystemClock
+from gateway.core.contracts import Board
 from gateway.core.quality import Status
+from gateway.health import State
 from gateway.sinks import Identity
 from gateway.sinks.mqtt import MqttSink
 from gateway.sinks.options import MqttOptions
-from tests.support.batches import FakeBoard, batch, device, floats
+from tests.support.batches import COLUMNS, T0, batch, device, floats, say
 from tests.support.mosquitto import Mosquitto, Subscriber, mosquitto
 
 pytestmark = pytest.mark.system
@@ -31,7 +34,7 @@ async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
         yield running
 
 
-def make(broker: Mosquitto, board: FakeBoard, **options: Any) -> MqttSink:
+def make(broker: Mosquitto, board: Board, **options: Any) -> MqttSink:
     chosen = MqttOptions(type="mqtt", host="127.0.0.1", port=broker.port, **options)
     return MqttSink("mqtt", chosen, IDENTITY, board, SystemClock())
 
@@ -52,7 +55,7 @@ async def living(sink: MqttSink) -> AsyncIterator[None]:
 @VERSIONS
 async def test_every_batch_arrives_once_and_in_order(broker: Mosquitto, version: str) -> None:
     meter = device()
-    sink = make(broker, FakeBoard(meter), version=version, window=7)
+    sink = make(broker, LiveBoard([meter]), version=version, window=7)
     async with Subscriber(broker.port) as subscriber, living(sink):
         await sink.write(floats(250), history=False)
         await sink.write(floats(50, first=251), history=True)
@@ -66,10 +69,10 @@ async def test_every_batch_arrives_once_and_in_order(broker: Mosquitto, version:
 
 
 async def test_properties_of_mqtt_5(broker: Mosquitto) -> None:
-    board = FakeBoard(meter := device())
+    board = LiveBoard([meter := device()])
     sink = make(broker, board)
     async with Subscriber(broker.port) as subscriber, living(sink):
-        await sink.write([batch((80.4,), columns=meter_columns()[:1])], history=False)
+        await sink.write([batch((80.4,), columns=COLUMNS[:1])], history=False)
         (data,) = await subscriber.hear("/meter/data")
         (live,) = await subscriber.hear("/meter/live")
     assert data.properties.ContentType == "application/json"
@@ -78,19 +81,13 @@ async def test_properties_of_mqtt_5(broker: Mosquitto) -> None:
     assert meter.path == "wuxi/pl1/meter"
 
 
-def meter_columns() -> Any:
-    from tests.support.batches import COLUMNS
-
-    return COLUMNS
-
-
 @VERSIONS
 async def test_retained_topics_tell_a_late_subscriber_everything(broker: Mosquitto, version: str) -> None:
-    board = FakeBoard(device("meter"), device("reactor"))
-    board.set_state(device("reactor"), "degraded", "no answer from 40001")
+    board = LiveBoard([device("meter"), device("reactor")])
+    board.set_state(device("reactor"), State.DEGRADED, "no answer from 40001", T0)
     sink = make(broker, board, version=version)
     async with living(sink):
-        board.put(device("meter"), (80.4, 1.02, 2**60, True, "A,1"))
+        say(board, device("meter"), (80.4, 1.02, 2**60, True, "A,1"))
         async with Subscriber(broker.port) as early:
             await early.hear("/meter/live")
         async with Subscriber(broker.port) as late:
@@ -110,19 +107,19 @@ async def test_retained_topics_tell_a_late_subscriber_everything(broker: Mosquit
 
 
 async def test_a_change_of_quality_is_shown_at_once_and_new_values_at_their_interval(broker: Mosquitto) -> None:
-    board = FakeBoard(meter := device())
+    board = LiveBoard([meter := device()])
     sink = make(broker, board, live_interval_s=3600)
     async with Subscriber(broker.port) as subscriber, living(sink):
         await subscriber.hear("/live", 1)
-        board.put(meter, (1.0, 1.0, 1, True, "a"))  # good now: urgent
+        say(board, meter, (1.0, 1.0, 1, True, "a"))  # good now: urgent
         await subscriber.hear("/live", 2)
-        board.put(meter, (2.0, 1.0, 1, True, "a"))  # as good as before: not before its interval
-        board.put(meter, (None, None, None, None, None), Status.BAD_COMMUNICATION_ERROR)
+        say(board, meter, (2.0, 1.0, 1, True, "a"))  # as good as before: not before its interval
+        say(board, meter, (None, None, None, None, None), Status.BAD_COMMUNICATION_ERROR)
         heard = await subscriber.hear("/live", 3)
-        board.set_run("pl1-1", "heat")
+        say(board, meter, (2.0, 1.0, 1, True, "a"), run="pl1-1", phase="heat")
         await subscriber.hear("/run", 2)
-        board.set_state(meter, "offline", "unplugged")
-        await subscriber.hear("/meter/state", 2)
+        board.set_state(meter, State.OFFLINE, "unplugged", T0)
+        await subscriber.hear("/meter/state", 3)  # not reached yet, online, gone
     assert [orjson.loads(each.payload)["temperature"] for each in heard] == [None, 1.0, None]
     assert orjson.loads(subscriber.of("/run")[-1].payload) == {"state": "running", "run": "pl1-1", "phase": "heat"}
     assert orjson.loads(subscriber.of("/meter/state")[-1].payload)["error"] == "unplugged"
@@ -130,7 +127,7 @@ async def test_a_change_of_quality_is_shown_at_once_and_new_values_at_their_inte
 
 @VERSIONS
 async def test_the_last_will_says_offline_and_a_clean_stop_says_so_itself(broker: Mosquitto, version: str) -> None:
-    sink = make(broker, FakeBoard(device()), version=version)
+    sink = make(broker, LiveBoard([device()]), version=version)
     async with Subscriber(broker.port, "pilot/v1/gateways/+/state") as subscriber:
         await sink.connect()
         await subscriber.hear("gw1/state", 1)
@@ -149,16 +146,16 @@ async def test_the_last_will_says_offline_and_a_clean_stop_says_so_itself(broker
 
 
 async def test_live_messages_are_not_piled_up_behind_a_socket_that_does_not_drain(broker: Mosquitto) -> None:
-    board = FakeBoard(meter := device())
+    board = LiveBoard([meter := device()])
     sink = make(broker, board, live_interval_s=0.01)
     async with living(sink):
-        board.put(meter, (1.0, 1.0, 1, True, "x" * 200_000))
+        say(board, meter, (1.0, 1.0, 1, True, "x" * 200_000))
         broker.freeze()
         assert sink._session
         sock = sink._session._socket
         assert sock
         for _ in range(200):
-            board.put(meter, (1.0, 1.0, 1, True, "x" * 200_000))
+            say(board, meter, (1.0, 1.0, 1, True, "x" * 200_000))
             await asyncio.sleep(0.005)
         assert 0 < sock.queued - sock.sent < 500_000
         broker.thaw()
