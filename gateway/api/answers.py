@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from gateway.core.model import Value
+from gateway.core.model import Tag, Value
+from gateway.core.quality import quality
 
 SAFE_INTEGER = 2**53  # up to here a double, the only number JavaScript has, is exact
 
@@ -31,6 +32,18 @@ def plain(value: Value) -> Value:
     if type(value) is int and not -SAFE_INTEGER <= value <= SAFE_INTEGER:
         return str(value)
     return value
+
+
+def reading(tag: Tag, value: Value, status: int, time_ns: int) -> dict[str, Any]:
+    """What is known of one tag."""
+    return {
+        "tag": tag.name,
+        "value": plain(value),
+        "unit": tag.unit,
+        "quality": quality(status),
+        "status": status,
+        "time": milliseconds(time_ns),
+    }
 
 
 def milliseconds(time_ns: int) -> int | None:

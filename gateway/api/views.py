@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gateway.api.answers import age_s, milliseconds, plain
+from gateway.api.answers import age_s, milliseconds, reading
 from gateway.core.contracts import Board, Count, CursorStats, DeviceState, Gap, JournalStats
 from gateway.core.model import Device, Link, Tag
-from gateway.core.quality import quality
 from gateway.health import ClockHealth, ConfigHealth, Health, LinkHealth, SinkHealth, State
 
 NOTHING = CursorStats(Count(), Count(), Count(), Count(), Count())  # a cursor before its first record
@@ -31,15 +30,7 @@ def _live_device(board: Board, entry: DeviceState, now_ns: int) -> dict[str, Any
         "run": run or None,
         "phase": phase or None,
         "tags": [
-            {
-                "tag": tag.name,
-                "value": plain(value),
-                "unit": tag.unit,
-                "quality": quality(status),
-                "status": status,
-                "time": milliseconds(time_ns),
-                "age_s": age_s(time_ns, now_ns),
-            }
+            {**reading(tag, value, status, time_ns), "age_s": age_s(time_ns, now_ns)}
             for tag, (value, status, time_ns) in zip(device.tags, board.newest(device).rows, strict=True)
         ],
     }

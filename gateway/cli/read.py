@@ -20,7 +20,7 @@ from rich.console import Console, ConsoleRenderable
 
 from drivers import DRIVERS
 from gateway import logs
-from gateway.api.answers import milliseconds, plain
+from gateway.api.answers import reading
 from gateway.board import LiveBoard
 from gateway.cli.process import run_loop
 from gateway.core.clock import Clock, SystemClock
@@ -199,15 +199,7 @@ def as_json(line: Line, wanted: Wanted, result: Result) -> Mapping[str, object]:
         "site": line.site,
         "line": line.id,
         "readings": [
-            {
-                "device": device.id,
-                "tag": tag.name,
-                "value": plain(value),
-                "unit": tag.unit,
-                "quality": quality(status),
-                "status": status,
-                "time": milliseconds(time_ns),
-            }
+            {"device": device.id, **reading(tag, value, status, time_ns)}
             for device, tag, value, status, time_ns in result.rows(wanted)
         ],
         "errors": [{"device": device, "error": error} for device, error in result.errors.items()],
