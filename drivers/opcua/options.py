@@ -87,7 +87,7 @@ class OpcUa(LinkOptions):
     password_file: str | None = Field(None, description="file that holds the password; read again at every connect")
     pki: str = Field(
         "/var/lib/pilot-gateway/pki",
-        description="folder of own/ (certificate and key of the gateway), trusted/ and rejected/ server certificates",
+        description="folder of certificates: own/, trusted/, issuers/, rejected/",
     )
     timeout_s: Seconds = Field(4.0, description="longest time to wait for an answer")
     session_timeout_s: Seconds = Field(60.0, description="how long the server keeps the session of a silent client")

@@ -5,18 +5,20 @@
     pki/
       own/       pilot-gateway.der   certificate of the gateway: what a server has to trust
                  pilot-gateway.key   its key, readable by the gateway alone
-      trusted/   certificates of servers (DER or PEM) that a person has checked
+      trusted/   certificates (DER or PEM) of servers, and of authorities, that a person has checked
+      issuers/   certs/ authorities that only complete the chain to a trusted one, crl/ lists of what they revoked
       rejected/  certificates of servers that were refused: pilot-gateway certs trust moves one to trusted/
 
-asyncua trusts every server unless told otherwise, so nothing here is left to it: a server's certificate is judged
-before the first protected byte is exchanged. Blocking: call in a thread.
+asyncua trusts every server unless told otherwise, so nothing here is left to it: a server's certificate is judged (by
+``trust``) before the first protected byte is exchanged. Blocking: call in a thread.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import logging
 import os
-import re
 import shlex
 import socket
 from collections.abc import Iterator
@@ -27,23 +29,25 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from drivers.opcua import trust
 from drivers.opcua.library import cert_gen
+from drivers.opcua.trust import thumbprint_of
 from gateway.core.errors import Refused
 
 DEFAULT_FOLDER = Path("/var/lib/pilot-gateway/pki")
 VALID_DAYS = 3650
 REJECTED_MOST = 100  # files; a server that shows a new certificate every time must not fill the disk
-KEY_BITS_LEAST = 2048  # Basic256Sha256, Part 7
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def own(folder: Path, application: str = "pilot-gateway") -> Own:
             return _load_or_make(place, application)
     except OSError as e:
         raise Refused(f"cannot use the certificate folder {place}: {e.strerror}; check pki and its permissions") from e
-    except (ValueError, TypeError, x509.ExtensionNotFound) as e:
+    except (ValueError, TypeError) as e:
         raise Refused(f"{place} holds a damaged certificate or key ({e}); remove both files for new ones") from e
 
 
@@ -74,7 +78,9 @@ def _load_or_make(place: Path, application: str) -> Own:
         _make(certificate_file, key_file, application)
     certificate = x509.load_der_x509_certificate(certificate_file.read_bytes())
     key = load_pem_private_key(key_file.read_bytes(), password=None)
-    uris = _names(certificate).get_values_for_type(x509.UniformResourceIdentifier)
+    uris, _ = trust.names_of(certificate)
+    if not uris:
+        raise ValueError("it names no application")
     return Own(
         certificate.public_bytes(Encoding.DER),
         key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
@@ -103,76 +109,56 @@ def _make(certificate_file: Path, key_file: Path, application: str) -> None:
     _write(certificate_file, certificate.public_bytes(Encoding.DER), 0o644)
 
 
-def check_server(
-    folder: Path, certificate: bytes, *, host: str, application_uri: str, now: datetime | None = None
-) -> None:
+def check_server(folder: Path, chain: bytes, *, host: str, application_uri: str, now: datetime | None = None) -> None:
     """Return when this server may be talked to; raise Refused, with everything that is wrong and what to do.
 
-    A refused certificate is put in ``folder``/rejected.
+    ``chain``: its certificate and those of authorities behind it, DER. One that is refused goes into
+    ``folder``/rejected.
     """
     try:
-        parsed = x509.load_der_x509_certificate(certificate)
-    except ValueError as e:
-        raise Refused(f"the server shows a certificate that cannot be read ({e})") from e
-    thumbprint = thumbprint_of(parsed)
-    reasons = judge(parsed, host, application_uri, now or datetime.now(UTC))
-    trusted = is_trusted(folder, certificate)
-    if trusted and not reasons:
-        return
-    _reject(folder, parsed)
-    if not trusted:
-        where = "" if folder == DEFAULT_FOLDER else f" --pki {shlex.quote(str(folder))}"
-        todo = (
-            "compare the thumbprint with the one that the server itself shows; if it is the same: "
-            f"pilot-gateway certs trust {thumbprint}{where}"
+        leaf, *sent = map(x509.load_der_x509_certificate, trust.split(chain) or [b""])
+        verdict = trust.judge(
+            leaf, sent, known(folder), host=host, application_uri=application_uri, now=now or datetime.now(UTC)
         )
-        reasons.insert(0, "it is not trusted yet")
-    else:
-        todo = "give the server a new certificate"
+    except (ValueError, TypeError, UnsupportedAlgorithm) as e:  # what cryptography raises at what it does not know
+        raise Refused(f"the server shows a certificate that cannot be read ({trust.fit(str(e))}); {trust.NEW}") from e
+    except OSError as e:
+        raise Refused(f"cannot use the certificate folder {folder}: {e.strerror}; check pki and its permissions") from e
+    for note in verdict.notes:
+        log.warning("%s", note)
+    if verdict.good:
+        return
+    _reject(folder, leaf)
+    reasons = [flaw.says for flaw in verdict.flaws]
+    if not verdict.trusted:
+        reasons.insert(0, verdict.stranger)
     raise Refused(
-        f"the server's certificate is refused: {'; '.join(reasons)} ({_common_name(parsed)}, thumbprint {thumbprint}). "
-        f"What to do: {todo}"
+        f"the server's certificate is refused: {'; '.join(reasons)} ({trust.common_name(leaf.subject)}, "
+        f"thumbprint {thumbprint_of(leaf)}). What to do: {_remedy(folder, leaf, verdict)}"
     )
 
 
-def judge(certificate: x509.Certificate, host: str, application_uri: str, now: datetime) -> list[str]:
-    """Everything that is wrong with a server's certificate by itself, as clauses; pure."""
-    wrong = []
-    if now > certificate.not_valid_after_utc:
-        wrong.append(f"it expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
-    if now < certificate.not_valid_before_utc:
-        wrong.append(
-            f"it is valid from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on only (check the clocks)"
-        )
-    key = certificate.public_key()
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < KEY_BITS_LEAST:
-        wrong.append(f"its key is weaker than RSA with {KEY_BITS_LEAST} bits")
-    try:
-        names = _names(certificate)
-    except x509.ExtensionNotFound:
-        return [*wrong, "it names neither an application nor a host"]
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    if application_uri not in uris:
-        wrong.append(f"it is for the application {', '.join(uris) or '(none)'}, the server says {application_uri}")
-    hosts = [
-        *(name.lower() for name in names.get_values_for_type(x509.DNSName)),
-        *map(str, names.get_values_for_type(x509.IPAddress)),
-    ]
-    if host.lower() not in hosts:
-        wrong.append(f"it is for {', '.join(hosts) or 'no host'}, not for {host} (see security.server_name)")
-    return wrong
+def _remedy(folder: Path, leaf: x509.Certificate, verdict: trust.Verdict) -> str:
+    """The one command that would trust it, or why none would."""
+    helps = "; ".join(dict.fromkeys(flaw.helps for flaw in verdict.flaws))
+    if not all(flaw.of_chain for flaw in verdict.flaws):
+        return helps if verdict.trusted else f"{helps} (to trust this one would not be enough)"
+    where = "" if folder == DEFAULT_FOLDER else f" --pki {shlex.quote(str(folder))}"
+    alone = f"{helps}; or, to trust this server alone, " if helps else ""
+    return (
+        f"{alone}compare the thumbprint with the one that the server itself shows; if it is the same: "
+        f"pilot-gateway certs trust {thumbprint_of(leaf)}{where}"
+    )
 
 
-def is_trusted(folder: Path, certificate: bytes) -> bool:
-    """Whether exactly this certificate (DER) lies in ``folder``/trusted."""
-    place = folder / "trusted"
-    place.mkdir(parents=True, exist_ok=True)
-    return any(_der(file) == certificate for file in sorted(place.iterdir()) if file.is_file())
-
-
-def thumbprint_of(certificate: x509.Certificate) -> str:
-    """The SHA-1 thumbprint that OPC UA tools show; for people to compare, trust itself compares every byte."""
-    return certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303
+def known(folder: Path) -> trust.Known:
+    """What the folder says about whom to trust; files that hold nothing of the kind are left out."""
+    (folder / "trusted").mkdir(parents=True, exist_ok=True)
+    return trust.Known(
+        tuple(each for file in _files(folder / "trusted") for each in _certificates(file)),
+        tuple(each for file in _files(folder / "issuers" / "certs") for each in _certificates(file)),
+        tuple(each for file in _files(folder / "issuers" / "crl") for each in _lists(file)),
+    )
 
 
 # --------------------------------------------------------------------------------------------------- for people
@@ -182,7 +168,7 @@ def thumbprint_of(certificate: x509.Certificate) -> str:
 class Stored:
     """One certificate in the folder."""
 
-    place: str  # own, trusted or rejected
+    place: str  # own, trusted, issuers or rejected
     file: Path
     certificate: x509.Certificate
 
@@ -194,30 +180,45 @@ class Stored:
     @property
     def name(self) -> str:
         """What it is called, fit for a terminal."""
-        return _common_name(self.certificate)
+        return trust.common_name(self.certificate.subject)
 
 
 def stored(folder: Path) -> list[Stored]:
     """Every certificate in the folder, place by place; what is none is left out."""
-    found = []
-    for place in ("own", "trusted", "rejected"):
-        files = sorted((folder / place).iterdir()) if (folder / place).is_dir() else []
-        for file in files:
-            if not file.is_file() or file.name.startswith(".") or file.suffix in (".key", ".old"):
-                continue
-            with suppress(ValueError):
-                found.append(Stored(place, file, x509.load_der_x509_certificate(_der(file) or b"")))
-    return found
+    return [
+        Stored(place, file, certificate)
+        for place, where in _PLACES.items()
+        for file in _files(folder / where)
+        if file.suffix not in (".key", ".old")
+        for certificate in _certificates(file)
+    ]
+
+
+def lists(folder: Path) -> list[tuple[Path, x509.CertificateRevocationList]]:
+    """Every revocation list in the folder."""
+    return [(file, each) for file in _files(folder / "issuers" / "crl") for each in _lists(file)]
+
+
+def add(folder: Path, file: Path) -> list[Path]:
+    """Copy what ``file`` holds to where it belongs: certificates are trusted, revocation lists go to their place.
+
+    Gives the new files: none where it holds neither. Raises OSError.
+    """
+    made = [_keep(folder / "trusted", certificate) for certificate in _certificates(file)]
+    for revocations in _lists(file):
+        place = folder / "issuers" / "crl"
+        place.mkdir(parents=True, exist_ok=True)
+        made.append(place / f"{trust.common_name(revocations.issuer)}-{_digest(revocations.issuer)}.crl")
+        _write(made[-1], revocations.public_bytes(Encoding.DER), 0o644)
+    return made
 
 
 def move(folder: Path, which: Stored, place: str) -> Path:
     """Put a certificate into ``trusted`` or ``rejected``, out of wherever else it is."""
-    file = folder / place / which.file.name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    _write(file, which.certificate.public_bytes(Encoding.DER), 0o644)
+    file = _keep(folder / place, which.certificate)
     for other in stored(folder):
         if other.file != file and other.place != "own" and other.certificate == which.certificate:
-            other.file.unlink(missing_ok=True)
+            _take_out(other.file, which.certificate)
     return file
 
 
@@ -234,51 +235,68 @@ def renew(folder: Path, application: str = "pilot-gateway") -> Path:
     return certificate_file
 
 
-def names_of(certificate: x509.Certificate) -> tuple[list[str], list[str]]:
-    """The application URIs and the hosts that a certificate is for."""
-    try:
-        names = _names(certificate)
-    except (x509.ExtensionNotFound, ValueError):
-        return [], []
-    hosts = [
-        *(name.lower() for name in names.get_values_for_type(x509.DNSName)),
-        *map(str, names.get_values_for_type(x509.IPAddress)),
-    ]
-    return names.get_values_for_type(x509.UniformResourceIdentifier), hosts
-
-
 # ------------------------------------------------------------------------------------------------------ helpers
 
 
-def _der(file: Path) -> bytes | None:
+_PLACES = {"own": "own", "trusted": "trusted", "issuers": "issuers/certs", "rejected": "rejected"}
+
+
+def _files(place: Path) -> list[Path]:
+    if not place.is_dir():
+        return []
+    return sorted(file for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
+
+
+def _certificates(file: Path) -> list[x509.Certificate]:
     content = file.read_bytes()
-    if content.startswith(b"-----BEGIN"):
-        with suppress(ValueError):
-            return x509.load_pem_x509_certificate(content).public_bytes(Encoding.DER)
-        return None
-    return content
+    with suppress(ValueError):
+        if b"-----BEGIN" in content:
+            return x509.load_pem_x509_certificates(content)
+        return [x509.load_der_x509_certificate(content)]
+    return []
 
 
-def _reject(folder: Path, certificate: x509.Certificate) -> Path:
+def _lists(file: Path) -> list[x509.CertificateRevocationList]:
+    content = file.read_bytes()
+    with suppress(ValueError):
+        if b"-----BEGIN" in content:
+            return [x509.load_pem_x509_crl(content)]
+        return [x509.load_der_x509_crl(content)]
+    return []
+
+
+def _reject(folder: Path, certificate: x509.Certificate) -> None:
     place = folder / "rejected"
     place.mkdir(parents=True, exist_ok=True)
-    file = place / f"{_common_name(certificate)}-{thumbprint_of(certificate)}.der"
-    if not file.exists():
-        older = sorted(place.iterdir(), key=lambda kept: kept.stat().st_mtime_ns)
-        for kept in older[: max(0, len(older) - REJECTED_MOST + 1)]:
-            kept.unlink(missing_ok=True)
-        _write(file, certificate.public_bytes(Encoding.DER), 0o644)
+    if _place_of(place, certificate).exists():
+        return
+    older = sorted(place.iterdir(), key=lambda kept: kept.stat().st_mtime_ns)
+    for kept in older[: max(0, len(older) - REJECTED_MOST + 1)]:
+        kept.unlink(missing_ok=True)
+    _keep(place, certificate)
+
+
+def _keep(place: Path, certificate: x509.Certificate) -> Path:
+    file = _place_of(place, certificate)
+    place.mkdir(parents=True, exist_ok=True)
+    _write(file, certificate.public_bytes(Encoding.DER), 0o644)
     return file
 
 
-def _names(certificate: x509.Certificate) -> x509.SubjectAlternativeName:
-    return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+def _take_out(file: Path, certificate: x509.Certificate) -> None:
+    rest = [each for each in _certificates(file) if each != certificate]
+    if rest:  # it was one of a bundle
+        _write(file, b"".join(each.public_bytes(Encoding.PEM) for each in rest), 0o644)
+    else:
+        file.unlink(missing_ok=True)
 
 
-def _common_name(certificate: x509.Certificate) -> str:
-    """Fit for logs and file names, whatever a stranger wrote into it."""
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", str(names[0].value) if names else "server")[:64]
+def _place_of(place: Path, certificate: x509.Certificate) -> Path:
+    return place / f"{trust.common_name(certificate.subject)}-{thumbprint_of(certificate)}.der"
+
+
+def _digest(name: x509.Name) -> str:
+    return hashlib.sha256(name.public_bytes()).hexdigest()[:16]
 
 
 def _write(file: Path, content: bytes, mode: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from drivers.opcua import pki
+from drivers.opcua import pki, trust
 from drivers.opcua.failures import Peer, translated
 from drivers.opcua.library import SECURITY_POLICIES, Buffer, Client, ua
 from drivers.opcua.options import OpcUa
@@ -239,11 +239,11 @@ async def _protect(client: Any, endpoint: Any, peer: Peer, options: OpcUa) -> No
     folder = Path(options.pki)
     own = await asyncio.to_thread(pki.own, folder)
     mode = ua.MessageSecurityMode[options.security.mode]
-    certificate = first_certificate(endpoint.ServerCertificate or b"")
+    chain = endpoint.ServerCertificate or b""
     host = options.security.server_name or urlsplit(options.endpoint).hostname or ""
     try:
         await asyncio.to_thread(
-            pki.check_server, folder, certificate, host=host, application_uri=str(endpoint.Server.ApplicationUri)
+            pki.check_server, folder, chain, host=host, application_uri=str(endpoint.Server.ApplicationUri)
         )
     except Refused as e:
         raise Refused(f"{peer}: {e}") from e
@@ -252,7 +252,7 @@ async def _protect(client: Any, endpoint: Any, peer: Peer, options: OpcUa) -> No
         SECURITY_POLICIES[options.security.policy],
         own.certificate,
         own.key,
-        server_certificate=certificate,
+        server_certificate=trust.split(chain)[0],
         mode=mode,
     )
 
@@ -269,11 +269,6 @@ async def _endpoints(options: OpcUa) -> list[Any]:
         return endpoints
     finally:
         abort(client)
-
-
-def first_certificate(chain: bytes) -> bytes:
-    """The server's own certificate from what may be a chain: DER says its length in the first four bytes."""
-    return chain[: int.from_bytes(chain[2:4], "big") + 4]
 
 
 def _protection(endpoint: Any) -> str:

@@ -12,14 +12,16 @@ from typing import Any
 
 import click
 import orjson
+from cryptography.x509 import CertificateRevocationList
 from rich.console import Console
 
 from drivers.opcua import pki
 from drivers.opcua.pki import DEFAULT_FOLDER, Stored
+from drivers.opcua.trust import common_name, is_authority, names_of
 from gateway.core.errors import GatewayError
 from gateway.terminal import table_of
 
-PLACES = {"own": "ours", "trusted": "trusted", "rejected": "refused"}
+PLACES = {"own": "ours", "trusted": "trusted", "issuers": "authority", "rejected": "refused"}
 
 
 def _folder(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,15 +52,16 @@ def certs() -> None:
 @_folder
 @click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def list_(folder: Path, output: str) -> None:
-    """Every certificate: place, thumbprint, name, until when it is valid.
+    """Every certificate: place, thumbprint, name, until when it is valid; and every revocation list.
 
     \b
     Example:
       pilot-gateway certs list --format json
     """  # noqa: D301
-    found = _stored(folder)
+    found, lists = _stored(folder)
     if output == "json":
-        click.echo(orjson.dumps([_about(each) for each in found], option=orjson.OPT_INDENT_2).decode())
+        rows = [*map(_about, found), *(_about_list(*each) for each in lists)]
+        click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return
     console = Console()
     if not console.is_terminal:
@@ -66,9 +69,13 @@ def list_(folder: Path, output: str) -> None:
     table = table_of("place", "thumbprint", "name", "valid until", "hosts")
     for each in found:
         about = _about(each)
-        table.add_row(
-            PLACES[each.place], each.thumbprint, about["name"], about["valid_until"][:10], ", ".join(about["hosts"])
-        )
+        hosts = "every server that it signs" if about["authority"] else ", ".join(about["hosts"])
+        until = about["valid_until"][:10] + (", expired" if about["expired"] else "")
+        table.add_row(PLACES[each.place], each.thumbprint, about["name"], until, hosts)
+    for file, revocations in lists:
+        about = _about_list(file, revocations)
+        until = (about["valid_until"] or "")[:10] + (", out of date" if about["expired"] else "")
+        table.add_row("revoked", "", about["name"], until, f"{about['revoked']} certificates")
     console.print(table)
 
 
@@ -87,15 +94,23 @@ def show(folder: Path, thumbprint: str) -> None:
 
 @certs.command()
 @_folder
-@click.argument("thumbprint")
-def trust(folder: Path, thumbprint: str) -> None:
+@click.argument("which", metavar="THUMBPRINT|FILE")
+def trust(folder: Path, which: str) -> None:
     """Trust a server that was refused. Compare the thumbprint with the one that the server itself shows, first.
 
+    A FILE holds the certificate of a server, that of an authority (CA), which then vouches for every server that it
+    signs, or the revocation list (CRL) of an authority.
+
     \b
-    Example:
+    Examples:
       pilot-gateway certs trust 3F2A
+      pilot-gateway certs trust plant-ca.crt
+      pilot-gateway certs trust plant-ca.crl
     """  # noqa: D301
-    _move(folder, thumbprint, "trusted", "is trusted from its next connect on")
+    if Path(which).is_file():
+        _add(folder, Path(which))
+    else:
+        _move(folder, which, "trusted", "is trusted from its next connect on")
 
 
 @certs.command()
@@ -129,6 +144,17 @@ def renew(folder: Path) -> None:
     click.echo(f"new certificate: {file}; tell every server to trust it")
 
 
+def _add(folder: Path, file: Path) -> None:
+    try:
+        made = pki.add(folder, file)
+    except OSError as e:
+        raise _cannot(folder, e) from e
+    if not made:
+        raise GatewayError(f"{file} holds neither a certificate nor a revocation list (DER or PEM)")
+    for each in made:
+        click.echo(f"{each}: counts from the next connect on")
+
+
 def _move(folder: Path, thumbprint: str, place: str, effect: str) -> None:
     found = _one(folder, thumbprint)
     if found.place == "own":
@@ -143,18 +169,18 @@ def _move(folder: Path, thumbprint: str, place: str, effect: str) -> None:
 def _one(folder: Path, start: str) -> Stored:
     """The only certificate whose thumbprint starts so."""
     digits = start.replace(":", "").replace(" ", "").upper()
-    found = {each.thumbprint: each for each in _stored(folder) if each.thumbprint.startswith(digits)}
+    found = {each.thumbprint: each for each in _stored(folder)[0] if each.thumbprint.startswith(digits)}
     if len(found) != 1:
         what = "several certificates have" if found else "no certificate has"
         raise GatewayError(f"{what} a thumbprint that starts with {start}; see pilot-gateway certs list --pki {folder}")
     return next(iter(found.values()))
 
 
-def _stored(folder: Path) -> list[Stored]:
+def _stored(folder: Path) -> tuple[list[Stored], list[tuple[Path, CertificateRevocationList]]]:
     if not folder.is_dir():
         raise GatewayError(f"there is no folder {folder}; say with --pki where the certificates are")
     try:
-        return pki.stored(folder)
+        return pki.stored(folder), pki.lists(folder)
     except OSError as e:
         raise _cannot(folder, e) from e
 
@@ -165,7 +191,7 @@ def _cannot(folder: Path, error: OSError) -> GatewayError:
 
 def _about(found: Stored) -> dict[str, Any]:
     certificate = found.certificate
-    uris, hosts = pki.names_of(certificate)
+    uris, hosts = names_of(certificate)
     return {
         "place": found.place,
         "file": str(found.file),
@@ -177,4 +203,18 @@ def _about(found: Stored) -> dict[str, Any]:
         "valid_until": certificate.not_valid_after_utc.isoformat(),
         "expired": certificate.not_valid_after_utc < datetime.now(UTC),
         "issuer": certificate.issuer.rfc4514_string(),
+        "authority": is_authority(certificate),
+    }
+
+
+def _about_list(file: Path, revocations: CertificateRevocationList) -> dict[str, Any]:
+    until = revocations.next_update_utc
+    return {
+        "place": "revoked",
+        "file": str(file),
+        "name": common_name(revocations.issuer),
+        "valid_until": until.isoformat() if until else None,
+        "expired": until is not None and until < datetime.now(UTC),
+        "issuer": revocations.issuer.rfc4514_string(),
+        "revoked": len(revocations),
     }

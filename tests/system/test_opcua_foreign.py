@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from drivers.opcua.driver import OpcUaDriver
 from gateway.core.clock import SystemClock
 from gateway.core.errors import Refused, Unavailable
 from gateway.core.model import Link, TimeSource, Value
 from gateway.core.quality import GOOD, Status
+from tests.support.opcua_certificates import Authority, ServerCertificate, pem
 from tests.support.opcua_foreign import PASSWORD, URI, USERNAME, SharedServer, foreign_server
 from tests.support.opcua_lines import make_link
 from tests.support.opcua_listening import ends, listening
@@ -277,6 +279,28 @@ async def test_f18_a_certificate_for_another_host_is_refused(server: SharedServe
     with pytest.raises(Refused, match=r"not for plc\.example"):
         await driver.connect()
     await driver.close()
+
+
+async def test_f18_a_server_of_a_trusted_authority_sends_its_chain(tmp_path: Path) -> None:
+    """It needs no person; the authority between comes from the server itself. Revoked, it is refused."""
+    plant = Authority("PlantCA")
+    line = Authority("LineCA", above=plant)
+    server = ServerCertificate(by=line, uri="urn:test:foreign-server")
+    chain, private = tmp_path / "chain.pem", tmp_path / "private.pem"
+    chain.write_bytes(b"".join(each.public_bytes(Encoding.PEM) for each in (server.certificate, line.certificate)))
+    private.write_bytes(pem(server.key))
+    pki = tmp_path / "pki"
+    (pki / "trusted").mkdir(parents=True)
+    (pki / "trusted" / "plant.der").write_bytes(plant.certificate.public_bytes(Encoding.DER))
+    async with foreign_server(certificateFile=str(chain), privateKeyFile=str(private)) as foreign:
+        link = link_to(foreign.port, counters(3), security={"policy": "Basic256Sha256"}, pki=pki)
+        async with connected(link) as driver, listening(driver) as heard:
+            await heard.until(lambda h: len(h.values.get("counter2", ())) > 3, "changes")
+        (pki / "issuers" / "crl").mkdir(parents=True)
+        (pki / "issuers" / "crl" / "line.crl").write_bytes(line.revoking(server.certificate).public_bytes(Encoding.DER))
+        with pytest.raises(Refused, match="the authority LineCA revoked it on"):
+            await driver.connect()
+        await driver.close()
 
 
 async def test_a_wrong_password_is_refused_and_the_file_is_read_again(server: SharedServer, tmp_path: Path) -> None:

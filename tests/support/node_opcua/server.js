@@ -27,7 +27,7 @@ async function main() {
   await serverCertificateManager.initialize();
   await userCertificateManager.initialize();
   const applicationUri = "urn:test:foreign-server";
-  const certificateFile = path.join(PKI, "server.pem");
+  const certificateFile = options.certificateFile || path.join(PKI, "server.pem");
   if (!fs.existsSync(certificateFile)) {
     await serverCertificateManager.createSelfSignedCertificate({
       applicationUri, dns: ["localhost"], ip: ["127.0.0.1"], outputFile: certificateFile,
@@ -37,7 +37,7 @@ async function main() {
   const server = new OPCUAServer({
     port: options.port, host: "127.0.0.1", hostname: "127.0.0.1", resourcePath: "/foreign",
     serverInfo: { applicationUri }, serverCertificateManager, userCertificateManager, certificateFile,
-    privateKeyFile: serverCertificateManager.privateKey,
+    privateKeyFile: options.privateKeyFile || serverCertificateManager.privateKey,
     securityModes: [MessageSecurityMode.None, MessageSecurityMode.Sign, MessageSecurityMode.SignAndEncrypt],
     securityPolicies: [
       SecurityPolicy.None, SecurityPolicy.Basic256Sha256, SecurityPolicy.Aes128_Sha256_RsaOaep, SecurityPolicy.Aes256_Sha256_RsaPss,

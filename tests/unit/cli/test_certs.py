@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from drivers.opcua import pki
 from gateway.cli import main
 from gateway.core.errors import Refused
+from tests.support.opcua_certificates import Authority, ServerCertificate
 from tests.unit.opcua.test_pki import NOW, URI, Made
 
 
@@ -87,3 +88,27 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         connect(tmp_path)
     assert run("list", "--pki", str(tmp_path)) == 0
     assert re.search(r"refused.*[0-9A-F]{40}.*PLC.*2026-06-02.*plc\.local", capsys.readouterr().out)
+
+
+def test_authorities_and_their_lists_come_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, plant = tmp_path / "pki", Authority("PlantCA")
+    revoked = ServerCertificate(by=plant)
+    (tmp_path / "ca.pem").write_bytes(plant.certificate.public_bytes(Encoding.PEM))
+    (tmp_path / "ca.crl").write_bytes(plant.revoking(revoked.certificate).public_bytes(Encoding.DER))
+    (tmp_path / "note.txt").write_text("nothing of the kind")
+    for name in ("ca.pem", "ca.crl"):
+        assert run("trust", str(tmp_path / name), "--pki", str(folder)) == 0
+    assert run("trust", str(tmp_path / "note.txt"), "--pki", str(folder)) == 1
+    assert "neither a certificate nor a revocation list" in capsys.readouterr().err
+    authority, listing = listed(folder, capsys)
+    assert (authority["place"], authority["name"], authority["authority"]) == ("trusted", "PlantCA", True)
+    assert (listing["place"], listing["name"], listing["revoked"], listing["expired"]) == (
+        "revoked",
+        "PlantCA",
+        1,
+        False,
+    )
+    assert run("list", "--pki", str(folder)) == 0
+    table = capsys.readouterr().out
+    assert re.search(r"trusted.*PlantCA.*every server that it signs", table)
+    assert re.search(r"revoked.*PlantCA.*1 certificates", table)

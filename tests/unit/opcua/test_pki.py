@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import threading
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from warnings import catch_warnings
 
 import pytest
 from cryptography import x509
@@ -17,10 +19,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from drivers.opcua import pki
+from drivers.opcua.trust import thumbprint_of
 from gateway.core.errors import Refused
+from tests.support.opcua_certificates import Authority, ServerCertificate
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 URI = "urn:plc"
+PLAIN = ServerCertificate()
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -67,7 +72,7 @@ def trust_all(folder: Path) -> None:
 def test_f18_refused_until_a_person_moves_the_file(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         check(tmp_path, Made())
-    thumbprint = pki.thumbprint_of(Made().certificate())
+    thumbprint = thumbprint_of(Made().certificate())
     for part in ("not trusted yet", f"pilot-gateway certs trust {thumbprint} --pki {tmp_path}"):
         assert part in str(caught.value)
     trust_all(tmp_path)
@@ -110,9 +115,76 @@ def test_f18_a_changed_certificate_is_a_stranger(tmp_path: Path) -> None:
         check(tmp_path, Made(end=NOW + timedelta(days=9)))
 
 
-def test_weak_keys_are_refused() -> None:
-    weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 – that is the point
-    assert pki.judge(Made().certificate(weak), "plc.local", URI, NOW) == ["its key is weaker than RSA with 2048 bits"]
+def test_a_weak_signature_of_its_own_is_no_harm(tmp_path: Path) -> None:
+    """Old instruments sign themselves with SHA-1; what a person has compared needs no signature."""
+    der = PLAIN.der.replace(bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105"))
+    assert der != PLAIN.der
+    (tmp_path / "trusted").mkdir()
+    (tmp_path / "trusted" / "old.der").write_bytes(der)
+    pki.check_server(tmp_path, der, host="localhost", application_uri=PLAIN.uri)
+
+
+def test_a_signature_that_does_not_fit_is_told(tmp_path: Path) -> None:
+    der = PLAIN.der[:-1] + bytes([PLAIN.der[-1] ^ 1])
+    with pytest.raises(Refused, match="the signature of it is wrong"):
+        pki.check_server(tmp_path, der, host="localhost", application_uri=PLAIN.uri)
+
+
+def test_a_bundle_of_authorities_is_read_and_taken_apart(tmp_path: Path) -> None:
+    plant, other = Authority("PlantCA"), Authority("OtherCA")
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(b"".join(each.certificate.public_bytes(Encoding.PEM) for each in (plant, other)))
+    (tmp_path / "trusted").mkdir()
+    shutil.copy(bundle, tmp_path / "trusted")
+    server = ServerCertificate(by=plant)
+    pki.check_server(tmp_path, server.der, host="localhost", application_uri=server.uri)
+    (mine,) = (each for each in pki.stored(tmp_path) if each.name == "PlantCA")
+    pki.move(tmp_path, mine, "rejected")
+    assert sorted((each.place, each.name) for each in pki.stored(tmp_path)) == [
+        ("rejected", "PlantCA"),
+        ("trusted", "OtherCA"),
+    ]
+    with pytest.raises(Refused, match="nothing is known here of the authority PlantCA"):
+        pki.check_server(tmp_path, server.der, host="localhost", application_uri=server.uri)
+
+
+def test_a_list_without_its_authority_is_believed(tmp_path: Path) -> None:
+    """The server is trusted by itself, the authority's certificate was never copied here."""
+    plant = Authority("PlantCA")
+    server = ServerCertificate(by=plant)
+    crl = tmp_path / "plant.crl"
+    crl.write_bytes(plant.revoking(server.certificate).public_bytes(Encoding.PEM))
+    (tmp_path / "trusted").mkdir()
+    (tmp_path / "trusted" / "plc.der").write_bytes(server.der)
+    pki.check_server(tmp_path, server.der, host="localhost", application_uri=server.uri)
+    (made,) = pki.add(tmp_path, crl)
+    assert made.parent == tmp_path / "issuers" / "crl"
+    with pytest.raises(Refused, match="the authority PlantCA revoked it on"):
+        pki.check_server(tmp_path, server.der, host="localhost", application_uri=server.uri)
+
+
+def test_a_list_of_another_authority_of_the_same_name_counts_for_nothing(tmp_path: Path) -> None:
+    plant, impostor = Authority("PlantCA"), Authority("PlantCA", key_name="impostor")
+    server = ServerCertificate(by=plant)
+    for name, held in (("plant.pem", plant.certificate), ("impostor.crl", impostor.revoking(server.certificate))):
+        (tmp_path / name).write_bytes(held.public_bytes(Encoding.PEM))
+        pki.add(tmp_path, tmp_path / name)
+    pki.check_server(tmp_path, server.der, host="localhost", application_uri=server.uri)
+
+
+def test_changed_bytes_end_in_a_refusal_and_nothing_else(tmp_path: Path) -> None:
+    """A server may show anything; only a Refused keeps the link going."""
+    dice = random.Random(7)
+    whole = ServerCertificate(by=Authority("PlantCA")).der + Authority("PlantCA").certificate.public_bytes(Encoding.DER)
+    with catch_warnings(action="ignore"):  # cryptography's, of odd numbers
+        for _ in range(400):
+            chain = bytearray(whole)
+            for _ in range(dice.randint(1, 3)):
+                chain[dice.randrange(len(chain))] = dice.randrange(256)
+            with pytest.raises(Refused):
+                pki.check_server(
+                    tmp_path, bytes(chain[: dice.choice((None, 50, 700))]), host="localhost", application_uri="urn:any"
+                )
 
 
 def test_bytes_that_are_no_certificate(tmp_path: Path) -> None:
