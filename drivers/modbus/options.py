@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -53,6 +54,7 @@ WORDS = {
 COUNTERS = (Type.ACC16, Type.ACC32)
 """Types whose registers are full some day; those of acc64 never are."""
 
+SIGNED = (Type.INT16, Type.INT32, Type.INT64)
 FLOATS = (Type.FLOAT16, Type.FLOAT32, Type.FLOAT64)
 BITFIELDS = (Type.BITFIELD16, Type.BITFIELD32)
 
@@ -117,10 +119,10 @@ class ModbusTag(TagOptions):
     length: int | None = Field(None, ge=1, le=125, description="for type string: registers it takes")
     byte_order: Order | None = Field(None, description="order of the bytes in a register; default: the device's")
     word_order: Order | None = Field(None, description="order of the registers of one value; default: the device's")
-    invalid: tuple[int, ...] = Field((), description="raw values that mean 'not available', such as 0x8000")
+    invalid: tuple[int, ...] = Field((), description="raw values that mean 'not available', such as [0x8000]")
     alone: bool = Field(False, description="true: the instrument gives this value only in a request of its own")
     scale_from: ScaleFrom | None = Field(
-        None, description="register that holds the power of ten, or the factor, that belongs to this value"
+        None, description="{register: 40}: where the power of ten, or the factor, stands that belongs to this value"
     )
     enum: Labels = Field({}, description="names of the numbers, {0: idle, 1: running}; the tag is then a text")
     bits: Labels = Field({}, description="names of the bits of a bitfield, 0 is the least significant")
@@ -132,13 +134,17 @@ class ModbusTag(TagOptions):
 
     @model_validator(mode="after")
     def _check_registers(self) -> ModbusTag:
-        if (self.length is not None) != (self.type is Type.STRING):
-            raise ValueError("length, in registers, belongs to type: string and to no other")
+        if self.type is Type.STRING and self.length is None:
+            raise ValueError("type: string needs length: how many registers it takes, two characters each")
+        if self.length is not None and self.type is not Type.STRING:
+            raise ValueError(f"length belongs to type: string; type: {self.type} has a length of its own")
         if self.wire_register + self.words > 65_536:
             raise ValueError(f"register {self.wire_register} and the {self.words - 1} behind it go beyond 65535")
         most = (1 << 16 * self.words) - 1
-        if not all(0 <= value <= most for value in self.invalid):
-            raise ValueError(f"invalid takes raw values from 0 to 0x{most:X} for type: {self.type}")
+        least = -(most // 2) - 1 if self.type in SIGNED else 0
+        for value in self.invalid:
+            if not least <= value <= most:
+                raise ValueError(_no_raw_value(value, self.type, most))
         if self.bits and self.type not in BITFIELDS:
             raise ValueError("bits names the bits of type: bitfield16 or bitfield32")
         if any(bit >= 16 * self.words for bit in self.bits):
@@ -186,7 +192,7 @@ class ModbusTag(TagOptions):
             byte_order=self.byte_order or device.byte_order,
             word_order=self.word_order or device.word_order,
             bit=self.bit or 0,
-            invalid=self.invalid,
+            invalid=tuple(value & (1 << 16 * self.words) - 1 for value in self.invalid),
             alone=self.alone,
             scale_at=self._scale_address(self.scale_from, function, device) if self.scale_from else None,
             exponent=self.scale_from is None or self.scale_from.meaning == "exponent",
@@ -253,6 +259,15 @@ class ModbusMap(Options):
     byte_order: Order = Field(Order.BIG, description="order of the bytes in a register")
     word_order: Order = Field(Order.BIG, description="order of the registers of one value")
     limits: Limits = Field(Limits(), description="what the instrument accepts in one request")
+
+
+def _no_raw_value(value: int, kind: Type, most: int) -> str:
+    """Why it cannot stand in the registers, and for a float what does."""
+    sentence = f"invalid takes raw values from 0 to 0x{most:X} for type: {kind}; {value} is none"
+    if kind in FLOATS:
+        raw = struct.pack({Type.FLOAT16: ">e", Type.FLOAT32: ">f", Type.FLOAT64: ">d"}[kind], value)
+        sentence += f"; the number {value} stands there as 0x{raw.hex().upper()}"
+    return sentence
 
 
 def _registers_asked(tag: ModbusTag, limits: Limits) -> int:
@@ -323,6 +338,11 @@ class ModbusRtuOverTcp(_Network):
 
     type: Literal["modbus-rtu-over-tcp"]
 
+    @model_validator(mode="after")
+    def _check_addresses(self) -> ModbusRtuOverTcp:
+        _check_bus(self)
+        return self
+
 
 class ModbusTlsFiles(Options):
     """Certificates of a TLS connection; the other side's certificate and name are always verified."""
@@ -356,6 +376,17 @@ class ModbusRtu(ModbusLink):
     parity: Literal["none", "even", "odd"] = Field("none", description="as in every device of the bus")
     data_bits: Literal[7, 8] = Field(8, description="RTU wants 8")
     stop_bits: Literal[1, 2] = Field(1, description="as in every device of the bus")
+
+    @model_validator(mode="after")
+    def _check_addresses(self) -> ModbusRtu:
+        _check_bus(self)
+        return self
+
+
+def _check_bus(link: ModbusLink) -> None:
+    for device in link.devices:
+        if device.address == 0:
+            raise ValueError(f"{device.id} has address 0, which speaks to all of a bus and is answered by none; 1-247")
 
 
 LINKS: dict[str, type[ModbusLink]] = {

@@ -222,6 +222,16 @@ def _constraints(part: Any) -> Iterator[Any]:
 # -------------------------------------------------------------------------------------------------- the sentences
 
 
+ALSO_CALLED = {
+    "float": "float32", "real": "float32", "single": "float32", "double": "float64", "int": "int16", "short": "int16",
+    "uint": "uint16", "word": "uint16", "dword": "uint32", "long": "int32", "dint": "int32", "bool": "bit",
+    "text": "string", "char": "string", "rtu": "modbus-rtu", "tcp": "modbus-tcp", "modbus": "modbus-tcp",
+    "adress": "address", "slave": "address", "slave_id": "address", "unit_id": "address", "ip": "host",
+    "baudrate": "baud_rate", "factor": "scale", "interval_s": "period_s",
+}  # fmt: skip
+"""Words that manuals and other programs use for what is called otherwise here."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean "scale"?``, or the list of what is allowed where nothing comes near."""
     names = tuple(known)
@@ -234,12 +244,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def _nearest_of(word: str, known: tuple[str, ...]) -> str:
     """The known word that comes nearest; empty where none comes near."""
     by_lower = {name.lower(): name for name in known}
+    if (also := ALSO_CALLED.get(word.lower())) in known:
+        return also
+    if word and len(begun := [name for lower, name in by_lower.items() if lower.startswith(word.lower())]) == 1:
+        return begun[0]
     near = get_close_matches(word[:80].lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[near[0]] if near else ""
 
 
 def _sentence(detail: ErrorDetails, expected: Expected, spot: _Spot) -> str:
     kind = detail["type"]
+    if kind == "extra_forbidden" and spot.node.value is None and str(detail["loc"][-1]).isdigit():
+        return "a number on its own: decimals are written with a point, 0.1 and not 0,1"
     if kind == "extra_forbidden":
         return "unknown key" + did_you_mean(str(detail["loc"][-1]), expected.keys)
     if kind == "missing" and isinstance(detail["loc"][-1], int):
@@ -282,8 +298,13 @@ def _wanted(noun: str) -> Callable[[str, dict[str, Any], Expected], str]:
         if noun in ("a list", "a map of keys"):
             # not the value itself: it may be a secret in a wrong place
             shown = "text" if shown.startswith('"') else "a number" if shown[-1:].isdigit() else shown
+            hint = _about(expected) if expected.keys else ""  # of a key, not of one thing in a list
         elif "number" in noun and re.fullmatch(r'"[-+]?[0-9.]+(e[-+]?\d+)?"', shown):
             hint = "; leave out the quotes"
+        elif "number" in noun and re.fullmatch(r'"[-+]?\d+,\d+"', shown):
+            hint = f"; write {shown[1:-1].replace(',', '.')}"
+        elif "number" in noun and re.fullmatch(r'"[-+]?[0-9.]+( +[-+]?[0-9.]+)+"', shown):
+            hint = "; put commas between numbers"
         elif noun == "true or false" and shown.strip('"').lower() in _SAID:
             hint = f"; write {_SAID[shown.strip(chr(34)).lower()]}"
         elif noun == "text" and shown not in ("a map of keys", "a list", "nothing"):

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from drivers.modbus.options import Address, ModbusDevice, ModbusTag, Order, Type
 from gateway.core.model import Kind
+from tests.support.modbus_links import make_link
 
 
 def tag(**keys: Any) -> ModbusTag:
@@ -50,6 +51,20 @@ def test_the_kind_follows_from_the_type(keys: dict[str, Any], kind: Kind) -> Non
     options.wire_address(device())  # and goes with it
 
 
+def test_a_signed_sentinel_is_the_raw_value_of_its_bits() -> None:
+    given = tag(type="int16", invalid=[-32768, 0x7FFF, -1])
+    assert given.wire_address(device()).invalid == (0x8000, 0x7FFF, 0xFFFF)
+    assert tag(type="int32", invalid=[-1]).wire_address(device()).invalid == (0xFFFF_FFFF,)
+
+
+@pytest.mark.parametrize("kind", ["modbus-rtu", "modbus-rtu-over-tcp"])
+def test_address_0_of_a_bus_answers_nobody(kind: str) -> None:
+    devices = [{"id": "all", "address": 0, "tags": [{"name": "a", "register": 0}]}]
+    make_link(devices, 1)  # over TCP it is often the device with the plug itself
+    with pytest.raises(ValidationError, match="all has address 0, which speaks to all of a bus"):
+        make_link(devices, "/dev/ttyS9" if kind == "modbus-rtu" else 1, type=kind)
+
+
 @pytest.mark.parametrize(
     ("keys", "wrap"),
     [
@@ -70,12 +85,14 @@ def test_where_a_counter_begins_again(keys: dict[str, Any], wrap: float | None) 
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
-        ({"type": "string"}, "length, in registers, belongs to type: string"),
-        ({"type": "int16", "length": 1}, "length, in registers, belongs to type: string"),
+        ({"type": "string"}, "type: string needs length: how many registers it takes"),
+        ({"type": "int16", "length": 1}, "length belongs to type: string; type: int16 has a length of its own"),
         ({"register": 65535, "type": "float32"}, "register 65535 and the 1 behind it go beyond 65535"),
         ({"register": 65536}, "less than or equal to 65535"),
         ({"type": "int16", "invalid": [0x10000]}, "invalid takes raw values from 0 to 0xFFFF for type: int16"),
-        ({"type": "int16", "invalid": [-1]}, "invalid takes raw values from 0 to 0xFFFF for type: int16"),
+        ({"type": "uint16", "invalid": [-1]}, "invalid takes raw values from 0 to 0xFFFF for type: uint16; -1 is none"),
+        ({"type": "int16", "invalid": [-32769]}, "-32769 is none"),
+        ({"type": "float32", "invalid": [-9999]}, "the number -9999 stands there as 0xC61C3C00"),
     ],
 )
 def test_what_a_tag_alone_cannot_be(keys: dict[str, Any], sentence: str) -> None:

@@ -81,12 +81,17 @@ def test_an_empty_variable_does_not_count(folder: Folder) -> None:
         ("API__PORT", "70000", "api.port: 70000 is out of range; allowed: 0 to 65535"),
         ("LOGG__LEVEL", "debug", 'logg: unknown key; did you mean "log"?'),
         ("LOG__LEVL", "debug", 'log.levl: unknown key; did you mean "level"?'),
-        ("API", "x", "api: must be a map of keys, not text"),
-        ("SINKS", "x", "sinks: must be a map of keys, not text"),
+        ("API", "x", "api: must be a map of keys, not text; the local HTTP API"),
+        (
+            "SINKS",
+            "x",
+            "sinks: must be a map of keys, not text; where the values go: a name and what it is; "
+            "each has its own place in the journal",
+        ),
         ("SELF", "1", "self: unknown key; allowed: gateway, site, journal, sinks, api, log, lines, templates"),
         ("API__", "1", "not a name; write PILOT_GATEWAY__KEY or PILOT_GATEWAY__KEY__KEY"),
         ("LINES", "[nix.yaml]", "lines: no file is called nix.yaml; a gateway needs at least one line"),
-        ("LINES", "[", "lines: must be a list, not text"),
+        ("LINES", "[", "lines: must be a list, not text; line files, relative to this file; * stands for any name"),
     ],
 )
 def test_mistakes_name_the_variable(folder: Folder, name: str, value: str, message: str) -> None:

@@ -80,8 +80,29 @@ def test_the_folder_of_these_tests_is_right(folder: Folder) -> None:
             "{name: a, register: 1, type: bit, bit: 0, wrap: 2}",
             f"{TAG}: a tag of kind bool has no wrap; those are for numbers",
         ),
-        ("{name: a, register: 1, range: 5}", f"{TAG}.range: must be a list, not a number"),
-        ("{name: a, register: 1, names: x}", f"{TAG}.names: must be a map of keys, not text"),
+        (
+            "{name: a, register: 1, range: 5}",
+            f"{TAG}.range: must be a list, not a number; [lowest, highest] plausible engineering value; "
+            "outside it the value is uncertain",
+        ),
+        (
+            "{name: a, register: 1, names: x}",
+            f"{TAG}.names: must be a map of keys, not text; display names, {{en: …, zh: …}}",
+        ),
+        (
+            "{name: a, register: 1, scale: 0,1}",
+            f"{TAG}.1: a number on its own: decimals are written with a point, 0.1 and not 0,1",
+        ),
+        ("{name: a, register: 1, factor: 2}", f'{TAG}.factor: unknown key; did you mean "scale"?'),
+        ('{name: a, register: 1, scale: "0,1"}', f'{TAG}.scale: must be a number, not "0,1"; write 0.1'),
+        (
+            "{name: a, register: 1, range: [1, 5 6]}",
+            f'{TAG}.range[#2]: must be a number, not "5 6"; put commas between numbers',
+        ),
+        (
+            "{name: a, register: 1, word_order: l}",
+            f'{TAG}.word_order: "l" is not allowed; allowed: big, little; did you mean "little"?',
+        ),
         (
             "{name: a, register: 1, type: string, length: 2, unit: V}",
             f"{TAG}: a tag of kind text has no unit; those are for numbers",
@@ -249,7 +270,7 @@ def test_in_a_line_file(folder: Folder, text: str, messages: list[str]) -> None:
             [
                 'gateway.yaml:3: api.host: "0.0.0.0" can be reached by others; '
                 "give token or token_file too, or use 127.0.0.1",
-                "gateway.yaml:4: log: must be a map of keys, not a number",
+                "gateway.yaml:4: log: must be a map of keys, not a number; diagnostic logs",
             ],
         ),
         (
