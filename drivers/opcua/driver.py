@@ -20,8 +20,9 @@ from drivers.opcua.decode import Slot, pick, scan_of
 from drivers.opcua.failures import ServiceFault
 from drivers.opcua.learn import asks, learn, taught
 from drivers.opcua.library import ua
-from drivers.opcua.nodes import index_of, parse
+from drivers.opcua.nodes import Way, index_of, indexes_of, parse
 from drivers.opcua.options import Address, OpcUa
+from drivers.opcua.paths import follow
 from drivers.opcua.quiet import hush
 from drivers.opcua.requests import ReadRequest
 from drivers.opcua.session import Session, open_session
@@ -87,7 +88,7 @@ class OpcUaDriver:
             self._read_limit = plan.call_limit(session.nodes_per_read)
             self._requests.clear()
             self._elements.clear()
-            self._resolve(session)
+            await self._resolve(session)
             await self._learn(session)
             await self._subscribe(session)
         except BaseException:
@@ -100,20 +101,39 @@ class OpcUaDriver:
         if session is not None:
             await session.close()
 
-    def _resolve(self, session: Session) -> None:
+    async def _resolve(self, session: Session) -> None:
         """Find each tag's NodeId in this session: namespace indexes may have moved since the last one (F17)."""
         self._nodes.clear()
+        ways: dict[tuple[str, int], Any] = {}
         for group in self._wanted_polled + self._wanted_pushed:
             for i in group.index:
-                node = parse(_address(group.device.tags[i]).node)
-                index = index_of(node, session.namespaces)
-                if index is not None:
-                    self._nodes[group.device.path, i] = ua.NodeId(node.identifier, index)
+                address = parse(_address(group.device.tags[i]).node)
+                if isinstance(address, Way):
+                    steps = indexes_of(address, session.namespaces)
+                    if steps is not None:
+                        ways[group.device.path, i] = (OBJECTS, [ua.QualifiedName(name, index) for index, name in steps])
+                        continue
                 else:
-                    self._say_once(
-                        f"{session.peer}: the server has no namespace {node.namespace}, "
-                        f"which {group.device.id}.{group.device.tags[i].name} and maybe others need"
-                    )
+                    index = index_of(address, session.namespaces)
+                    if index is not None:
+                        self._nodes[group.device.path, i] = ua.NodeId(address.identifier, index)
+                        continue
+                self._say_once(
+                    f"{session.peer}: the server lacks the namespace of the address of "
+                    f"{group.device.id}.{group.device.tags[i].name}, and maybe of others: "
+                    f"{_address(group.device.tags[i]).node}"
+                )
+        devices = {device.path: device for device in self._devices}
+        for tag, node in zip(ways, await follow(session, list(ways.values())), strict=True):
+            if node is not None:
+                self._nodes[tag] = node
+            else:
+                path, i = tag
+                lost = devices[path].tags[i]
+                self._say_once(
+                    f"{session.peer}: the path of {path}/{lost.name} leads to no node, or to more than one: "
+                    f"{_address(lost).node}"
+                )
 
     async def _learn(self, session: Session) -> None:
         """Complete the devices with what the server says of units, ranges and enumerations and the file does not.
@@ -232,6 +252,7 @@ class OpcUaDriver:
             log.warning("%s", sentence)
 
 
+OBJECTS = ua.NodeId(ua.ObjectIds.ObjectsFolder)
 _UNKNOWN = (0, None, int(Status.BAD_NODE_ID_UNKNOWN), NO_TIME, NO_TIME)
 """The answer about a node of a namespace that the server does not have."""
 

@@ -1,7 +1,8 @@
 """Addresses of OPC UA variables as text: ``nsu=urn:plc:skid;s=Reactor.Pressure``. Pure; knows no library.
 
-In: what a technician wrote. Out: a :class:`Node`, and its namespace index in one server's namespace array. The index of
-a namespace may be another one after every restart of the server, so it is looked up at every session (F17).
+In: what a technician wrote. Out: a :class:`Node`, or a :class:`Way` of browse names for servers whose identifiers
+change, and namespace indexes in one server's namespace array. The index of a namespace may be another one after every
+restart of the server, so it is looked up at every session (F17), and a way is walked at every session.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from uuid import UUID
 
 Identifier: TypeAlias = int | str | UUID | bytes
 
+STEPS_MOST = 50  # of a way
 STANDARD = "http://opcfoundation.org/UA/"  # namespace 0
 
 _SYNTAX = re.compile(
@@ -31,14 +33,28 @@ class Node:
     identifier: Identifier  # its type tells which of i= s= g= b= it is
 
 
-def parse(text: str) -> Node:
+_STEP = re.compile(r"/(?:\[(?P<uri>[^\]]*)\])?(?P<name>(?:[^/&\[\]]|&.)+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A browse path from Objects on: (namespace uri, browse name) of each step."""
+
+    steps: tuple[tuple[str, str], ...]
+
+
+def parse(text: str) -> Node | Way:
     """The node that ``text`` names (OPC UA Part 6, 5.1.12); raises ValueError with a sentence.
 
     >>> parse("nsu=urn:plc:skid;s=Reactor.Pressure")
     Node(namespace='urn:plc:skid', identifier='Reactor.Pressure')
     >>> parse("i=2258")
     Node(namespace=0, identifier=2258)
+    >>> parse("/[urn:plc:skid]Reactor/Pressure")
+    Way(steps=(('urn:plc:skid', 'Reactor'), ('urn:plc:skid', 'Pressure')))
     """
+    if text.startswith("/"):
+        return _way(text)
     match = _SYNTAX.fullmatch(text)
     if not match:
         raise ValueError("a node is written nsu=<namespace uri>;s=<name>, or with i=<number>, g=<guid>, b=<base64>")
@@ -48,6 +64,27 @@ def parse(text: str) -> Node:
     elif int(namespace) > 65_535:
         raise ValueError("a namespace index is at most 65535")
     return Node(namespace, _identifier(match["type"], match["identifier"]))
+
+
+def _way(text: str) -> Way:
+    """A namespace holds until another one is named; ``[]`` is the standard's own. & before a character: it is one."""
+    steps: list[tuple[str, str]] = []
+    at, uri = 0, None
+    while at < len(text):
+        step = _STEP.match(text, at)
+        if not step:
+            break
+        if step["uri"] is not None:
+            uri = step["uri"] or STANDARD
+        if uri is None:
+            raise ValueError("the first name of a browse path says its namespace: /[urn:plc:skid]Reactor/Pressure")
+        steps.append((uri, re.sub("&(.)", r"\1", step["name"], flags=re.DOTALL)))
+        at = step.end()
+    if at < len(text) or len(steps) > STEPS_MOST:
+        raise ValueError(
+            "a browse path is written /[namespace uri]Name/Name, with & before a / & [ or ] that belongs to a name"
+        )
+    return Way(tuple(steps))
 
 
 def _identifier(kind: str, text: str) -> Identifier:
@@ -86,6 +123,17 @@ def text_of(identifier: Identifier, namespace: str) -> str:
     if namespace == STANDARD:
         return text
     return f"nsu={namespace.replace('%', '%25').replace(';', '%3B')};{text}"
+
+
+def indexes_of(way: Way, namespaces: Sequence[str]) -> tuple[tuple[int, str], ...] | None:
+    """The way with the namespace indexes of a server; None where it lacks a namespace.
+
+    >>> indexes_of(parse("/[urn:plc]Reactor/[]EURange"), ("http://opcfoundation.org/UA/", "urn:server", "urn:plc"))
+    ((2, 'Reactor'), (0, 'EURange'))
+    """
+    if any(uri not in namespaces for uri, _ in way.steps):
+        return None
+    return tuple((namespaces.index(uri), name) for uri, name in way.steps)
 
 
 def index_of(node: Node, namespaces: Sequence[str]) -> int | None:

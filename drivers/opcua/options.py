@@ -16,7 +16,7 @@ from gateway.core.options import DeviceOptions, LinkOptions, Options, Seconds, T
 class Address:
     """Where a tag is in an OPC UA server; the ``address`` of a core Tag."""
 
-    node: str  # nsu=<uri>;s=… · ns=<index>;s=… · i=…
+    node: str  # nsu=<uri>;s=… · ns=<index>;s=… · i=… · /[uri]Name/Name
     element: int | None = None  # of an array, counted from 0
 
 
@@ -24,7 +24,10 @@ class OpcUaTag(TagOptions):
     """One variable of an OPC UA server."""
 
     node: str = Field(
-        min_length=3, max_length=4096, description="nsu=<namespace uri>;s=<identifier>, or i= g= b= in place of s="
+        min_length=3,
+        max_length=4096,
+        description="nsu=<namespace uri>;s=<identifier>, or i= g= b= in place of s=; or a path of browse names from "
+        "Objects on, /[namespace uri]Name/Name",
     )
 
     element: int | None = Field(

@@ -56,7 +56,10 @@ async def references(session: Session, nodes: Sequence[Any], kind: Any = DOWN) -
 
 
 async def follow(session: Session, ways: Sequence[Way], references: Any = DOWN) -> list[Any]:
-    """Where each way ends, (n,): a NodeId or None. ``references``: the type, or subtypes of it, to walk along."""
+    """Where each way ends, (n,): a NodeId, or None where it leads nowhere or is ambiguous.
+
+    ``references``: the type to walk along, subtypes included.
+    """
     found: list[Any] = []
     for piece in plan.chunks(ways, plan.call_limit(session.nodes_per_translate)):
         request = ua.TranslateBrowsePathsToNodeIdsRequest()
@@ -77,10 +80,13 @@ def _path(start: Any, names: Sequence[Any], references: Any) -> Any:
 
 
 def _end(result: Any) -> Any:
-    """The node a result names; of several that bear the same name the first."""
+    """The node a result names. Where several bear the name, nobody can say which one is meant: none."""
     if not result.StatusCode.is_good():
         return None
-    for target in result.Targets or ():
-        if target.RemainingPathIndex == 0xFFFF_FFFF and not getattr(target.TargetId, "ServerIndex", 0):
-            return ua.NodeId(target.TargetId.Identifier, target.TargetId.NamespaceIndex)
-    return None
+    ends = {
+        ua.NodeId(target.TargetId.Identifier, target.TargetId.NamespaceIndex)
+        for target in result.Targets or ()
+        if target.RemainingPathIndex == 0xFFFF_FFFF
+        and not getattr(target.TargetId, "ServerIndex", 0)  # only an expanded one has it
+    }
+    return ends.pop() if len(ends) == 1 else None

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from drivers.opcua import pki
 from drivers.opcua.library import CallbackType, Server, ua
-from drivers.opcua.nodes import index_of, parse
+from drivers.opcua.nodes import Way, index_of, parse
 from drivers.opcua.options import Address, OpcUa
 from drivers.opcua.quiet import hush
 from gateway.core.model import Kind, Link, Tag, Value
@@ -48,6 +48,7 @@ class OpcUaSimulator:
         self._namespaces_first = tuple(namespaces_first)
         self._server: Any = None
         self._nodes: dict[str, dict[str, tuple[Tag, Any]]] = {}  # device id → tag name → tag, NodeId or None
+        self._folders: dict[tuple[tuple[str, str], ...], Any] = {}  # begin of a way → node
         self._arrays: dict[Any, list[Value]] = {}  # NodeId → what it holds, where tags are elements of it
         self._waiting: asyncio.Queue[list[tuple[Any, Any]]] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
@@ -118,6 +119,9 @@ class OpcUaSimulator:
             folder: Any = None
             for tag in device.tags:
                 node = parse(_address(tag).node)
+                if isinstance(node, Way):
+                    nodes[tag.name] = (tag, await self._walk(server, node, tag))
+                    continue
                 if isinstance(node.namespace, str):
                     await server.register_namespace(node.namespace)
                 index = index_of(node, await server.get_namespace_array())
@@ -142,6 +146,23 @@ class OpcUaSimulator:
                     array = self._arrays[node_id] = []
                     await folder.add_variable(node_id, tag.name, ua.Variant([], kind, is_array=True))
                 array += [value] * (element + 1 - len(array))
+
+    async def _walk(self, server: Any, way: Way, tag: Tag) -> Any:
+        """Make what is missing of a way, and the variable at its end; its NodeId says nothing that is in the way."""
+        if _address(tag).element is not None:
+            raise ValueError(f"{tag.name}: an element of an array is simulated where node is written with nsu=")
+        place = server.nodes.objects
+        for i, (uri, name) in enumerate(way.steps, 1):
+            index = await server.register_namespace(uri)
+            key = way.steps[:i]
+            if i == len(way.steps):
+                kind, value = _TYPES[tag.kind]
+                variable = await place.add_variable(index, name, ua.Variant(value, kind))
+                return variable.nodeid
+            if key not in self._folders:
+                self._folders[key] = await place.add_object(index, name)
+            place = self._folders[key]
+        raise AssertionError("a way has a step")
 
     # -------------------------------------------------------------------------------------------------- values
 

@@ -17,6 +17,7 @@ DEVICES: Mapping[str, Tags] = {
         {"name": "pressure", "node": f"nsu={PLANT};s=Reactor.Pressure", "unit": "bar"},
         {"name": "speed", "node": f"nsu={PLANT};i=17", "unit": "r/min", "kind": "int"},
         {"name": "running", "node": f"nsu={SPARE};s=Running", "kind": "bool", "period_s": 0.1},
+        {"name": "level", "node": f"/[{PLANT}]Reactor/[{SPARE}]Level &[m&]", "unit": "m"},
         {"name": "phase", "node": f"nsu={PLANT};g=09087e75-8e5e-499b-954f-f2a9603db28a", "kind": "text"},
     ],
     "feed": [
@@ -32,11 +33,11 @@ class OpcUaContract(DriverContract):
     """What both ways of acquisition share."""
 
     first: Mapping[str, Mapping[str, Value]] = {
-        "reactor": {"pressure": 1.25, "speed": -300, "running": True, "phase": "heat, 加热"},
+        "reactor": {"pressure": 1.25, "speed": -300, "running": True, "level": 1.5, "phase": "heat, 加热"},
         "feed": {"valve": 42.5, "mass": 1e9, "zone_1": 80.5, "zone_3": 81.5},
     }
     second: Mapping[str, Mapping[str, Value]] = {
-        "reactor": {"pressure": -0.5, "speed": 2**62, "running": False, "phase": "cool"},
+        "reactor": {"pressure": -0.5, "speed": 2**62, "running": False, "level": 2.5, "phase": "cool"},
         "feed": {"valve": 5.0, "mass": 0.125, "zone_1": 90.5, "zone_3": -4.0},
     }
 

@@ -197,12 +197,15 @@ async def test_f16_limits_are_obeyed_and_what_the_server_does_not_take_is_polled
 async def test_f15_f17_killed_and_restarted_with_other_namespaces() -> None:
     """The old index then leads to nodes of the same names that say -1."""
     port = free_port()
-    driver = OpcUaDriver(link_to(port, counters(5)), SystemClock())
+    by_path = {"name": "deep", "node": f"/[{URI}]Skid/Deep"}
+    nowhere = {"name": "nowhere", "node": f"/[{URI}]Skid/Depp"}
+    twin = {"name": "twin", "node": f"/[{URI}]Skid/Twin"}
+    driver = OpcUaDriver(link_to(port, [*counters(5), by_path, nowhere, twin]), SystemClock())
     try:
         async with foreign_server(port=port) as server:
             await driver.connect()
             async with listening(driver) as heard:
-                await heard.until(lambda h: len(h.values) == 5, "every tag")
+                await heard.until(lambda h: len(h.values) == 8, "every tag")
                 await server.process.kill()
                 error = await ends(heard, within_s=10)  # the reset says so, timeout_s is 15
         assert isinstance(error, Unavailable)
@@ -213,6 +216,9 @@ async def test_f15_f17_killed_and_restarted_with_other_namespaces() -> None:
             await driver.connect()
             async with listening(driver) as heard:
                 await heard.until(lambda h: len(h.values.get("counter4", ())) > 3, "changes again")
+            assert heard.values.pop("deep") == [7.25]
+            assert heard.status.pop("nowhere") == [Status.BAD_NODE_ID_UNKNOWN]
+            assert heard.status.pop("twin") == [Status.BAD_NODE_ID_UNKNOWN], "nobody can say which one is meant"
             assert not any(any(statuses) for statuses in heard.status.values())
             assert not [values for values in heard.values.values() if -1 in values]
     finally:

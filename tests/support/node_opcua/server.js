@@ -111,6 +111,14 @@ async function main() {
   withStatus(plant, space, "Bad", StatusCodes.BadSensorFailure);
   withStatus(plant, space, "Uncertain", StatusCodes.UncertainSensorNotAccurate);
 
+  const skid = plant.addFolder(space.rootFolder.objects, { browseName: "Skid" });
+  const deep = plant.addVariable({ componentOf: skid, browseName: "Deep", dataType: DataType.Double }); // any node id
+  deep.setValueFromSource({ dataType: DataType.Double, value: 7.25 });
+  for (const value of [1, 2]) { // two of one name
+    const twin = plant.addVariable({ organizedBy: skid, browseName: "Twin", dataType: DataType.Double });
+    twin.setValueFromSource({ dataType: DataType.Double, value });
+  }
+
   const counters = [];
   for (let n = 0; n < options.counters; n++) {
     if (!options.missing.includes(n)) {

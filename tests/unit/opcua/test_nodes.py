@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from drivers.opcua.nodes import Node, index_of, parse
+from drivers.opcua.nodes import STANDARD, Node, Way, index_of, indexes_of, parse
 from drivers.opcua.options import OpcUa, OpcUaTag
 
 NAMESPACES = ("http://opcfoundation.org/UA/", "urn:server", "urn:plc:skid")
@@ -22,9 +22,12 @@ NAMESPACES = ("http://opcfoundation.org/UA/", "urn:server", "urn:plc:skid")
         ("s=plain", Node(0, "plain")),
         ("ns=1;g=09087e75-8e5e-499b-954f-f2a9603db28a", Node(1, UUID("09087e75-8e5e-499b-954f-f2a9603db28a"))),
         ("ns=1;b=AAEC", Node(1, b"\x00\x01\x02")),
+        ("/[urn:plc]Reactor/Pressure", Way((("urn:plc", "Reactor"), ("urn:plc", "Pressure")))),
+        ("/[http://x/DI/]a&/b/[]&[c&]&&", Way((("http://x/DI/", "a/b"), (STANDARD, "[c]&")))),
+        ("/[]Server/ServerStatus", Way(((STANDARD, "Server"), (STANDARD, "ServerStatus")))),
     ],
 )
-def test_what_a_technician_may_write(text: str, node: Node) -> None:
+def test_what_a_technician_may_write(text: str, node: Node | Way) -> None:
     assert parse(text) == node
     assert OpcUaTag(name="x", node=text).node == text
 
@@ -41,6 +44,12 @@ def test_what_a_technician_may_write(text: str, node: Node) -> None:
         ("i=4294967296", "number from 0"),
         ("i=٣", "number from 0"),
         ("ns=1;g=nonsense", "GUID"),
+        ("/Reactor/Pressure", "says its namespace"),
+        ("/[urn:plc]Reactor//Pressure", "is written /"),
+        ("/[urn:plc]Reactor/", "is written /"),
+        ("/[urn:plc]Reactor/a[0]", "is written /"),
+        ("/[urn:plc]Reactor/a&", "is written /"),
+        ("/[urn:plc]" + "/".join("a" * 51), "is written /"),
         ("ns=1;b=###", "base64"),
     ],
 )
@@ -52,12 +61,14 @@ def test_what_is_no_node_is_a_mistake_with_a_sentence(text: str, says: str) -> N
 
 
 def test_f17_the_index_is_the_one_of_this_server() -> None:
-    node = parse("nsu=urn:plc:skid;s=x")
+    node = Node("urn:plc:skid", "x")
     assert index_of(node, NAMESPACES) == 2
     assert index_of(node, ("http://opcfoundation.org/UA/", "urn:plc:skid")) == 1
     assert index_of(node, NAMESPACES[:2]) is None
-    assert index_of(parse("ns=2;s=x"), NAMESPACES) == 2
-    assert index_of(parse("ns=3;s=x"), NAMESPACES) is None
+    assert index_of(Node(2, "x"), NAMESPACES) == 2
+    assert index_of(Node(3, "x"), NAMESPACES) is None
+    assert indexes_of(Way((("urn:plc:skid", "x"),)), NAMESPACES) == ((2, "x"),)
+    assert indexes_of(Way((("urn:plc:skid", "x"),)), NAMESPACES[:2]) is None
 
 
 @pytest.mark.parametrize(
