@@ -23,11 +23,17 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 TIMEOUT_S = {"unit": 20, "contract": 30, "property": 60, "system": 120}
 """By folder, for tests that do not say so themselves."""
 
+HYPOTHESIS_TIMEOUT_S = 120
+"""Hypothesis takes the failure by which a signal ends a test for one more failing example, and begins to shrink it: so
+these are ended by a thread, which shows all stacks and ends the whole run."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(tests) and item.get_closest_marker("timeout") is None:
+        if getattr(getattr(item, "function", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.timeout(HYPOTHESIS_TIMEOUT_S, method="thread"))
+        elif item.path.is_relative_to(tests) and item.get_closest_marker("timeout") is None:
             limit = TIMEOUT_S.get(item.path.relative_to(tests).parts[0])
             if limit is not None:
                 item.add_marker(pytest.mark.timeout(limit))

@@ -74,16 +74,21 @@ def _prepare(db: sqlite3.Connection, path: Path, wal_bytes: int) -> bool:
     return new
 
 
-def set_aside(path: Path, time_ns: int) -> Path:
-    """Rename a damaged database and its WAL to ``journal.damaged-<UTC>``; the oldest of several such are removed."""
+def set_aside(path: Path, time_ns: int, most_bytes: int) -> Path:
+    """Rename a damaged database and its WAL to ``journal.damaged-<UTC>``.
+
+    The oldest of several such are removed: SET_ASIDE_KEPT stay, and not the older one if both are more than
+    ``most_bytes``.
+    """
     stamp = datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     aside = path.with_name(f"journal.damaged-{stamp}")
     for suffix, name in (("", ""), ("-wal", "-wal"), ("-kept", "-wal")):
         file = path.with_name(path.name + suffix)
         if file.exists():
             file.rename(f"{aside}{name}")
-    for old in set_aside_files(path.parent)[:-SET_ASIDE_KEPT]:
-        remove_set_aside(old)
+    files = set_aside_files(path.parent)
+    while len(files) > SET_ASIDE_KEPT or (len(files) > 1 and sum(map(_size, files)) > most_bytes):
+        remove_set_aside(files.pop(0))
     return aside
 
 
@@ -98,7 +103,15 @@ def set_aside_files(directory: Path) -> list[Path]:
 def remove_set_aside(file: Path) -> None:
     """Remove one of them with its WAL."""
     file.unlink(missing_ok=True)
-    file.with_name(f"{file.name.removesuffix(READ)}-wal").unlink(missing_ok=True)
+    _wal_of(file).unlink(missing_ok=True)
+
+
+def _size(file: Path) -> int:
+    return sum(each.stat().st_size for each in (file, _wal_of(file)) if each.exists())
+
+
+def _wal_of(file: Path) -> Path:
+    return file.with_name(f"{file.name.removesuffix(READ)}-wal")
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:

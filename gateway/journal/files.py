@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 from pathlib import Path
 from struct import Struct
@@ -10,6 +12,21 @@ from struct import Struct
 from gateway.core.contracts import Count
 from gateway.core.errors import JournalError
 from gateway.journal.codec import checksum
+
+_log = logging.getLogger("gateway.journal")
+
+
+def not_writable(directory: Path, error: OSError) -> str:
+    """The sentence for a directory in which the journal cannot be kept, with what helps."""
+    remedy = {
+        errno.EACCES: f"the user of this gateway (number {os.geteuid()}) must own it, and reach it",
+        errno.EROFS: "its disk is mounted read-only; see what the system log says of that disk, or use another one",
+        errno.ENOSPC: "its disk is full; make room, or use another one",
+        errno.ENOTDIR: "something in its path is a file; name another directory",
+    }
+    remedy[errno.EPERM] = remedy[errno.EACCES]
+    help_ = remedy.get(error.errno or 0, "")
+    return f"the journal cannot be kept in {directory}: {error.strerror}" + (f": {help_}" if help_ else "")
 
 
 class InUseError(JournalError):
@@ -67,6 +84,7 @@ class HighWaterMark:
     """
 
     def __init__(self, directory: Path) -> None:
+        self.trouble = ""  # why it cannot be written at the moment; other threads may read it
         self._path = directory / "high-water"
         self._fd = -1
         self._synced_ns = 0
@@ -82,6 +100,17 @@ class HighWaterMark:
         if magic != _MAGIC or crc != checksum((records, readings)):
             return Count()
         return Count(records, readings)
+
+    def keep(self, count: Count, monotonic_ns: int) -> None:
+        """As ``write``. The commit itself is safe without it; unlike damage, this trouble is over with the next one."""
+        try:
+            self.write(count, monotonic_ns)
+        except OSError as error:
+            if not self.trouble:
+                self.trouble = f"the high-water mark of the journal cannot be written: {error.strerror}"
+                _log.error("%s", self.trouble, extra={"directory": str(self._path.parent)})
+        else:
+            self.trouble = ""
 
     def write(self, count: Count, monotonic_ns: int) -> None:
         crc = checksum((count.records, count.readings))

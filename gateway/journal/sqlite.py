@@ -30,6 +30,7 @@ from gateway.core.contracts import Count, DeadLetter, Examined, Gap, JournalStat
 from gateway.core.errors import JournalError
 from gateway.core.model import Batch
 from gateway.journal.cursor import JournalCursor
+from gateway.journal.letters import LetterDesk
 from gateway.journal.rows import (
     NOTHING,
     CursorState,
@@ -43,6 +44,7 @@ from gateway.journal.rows import (
     size_of,
 )
 from gateway.journal.store import Store
+from gateway.journal.tail import Tail, weight
 from gateway.journal.worker import Worker
 
 _log = logging.getLogger("gateway.journal")
@@ -78,7 +80,6 @@ class SqliteJournal:
         self._linger_s = commit_interval_s / 10
         self._spacing_s = commit_interval_s * 0.45
         self._ring_bytes = ring_bytes
-        self._tail_bytes = tail_bytes
         self._loop: asyncio.AbstractEventLoop | None = None  # while open
         self._waiting: deque[Batch] = deque()
         self._waiting_bytes = 0
@@ -89,8 +90,7 @@ class SqliteJournal:
         self._timer: asyncio.TimerHandle | None = None
         self._lazy = False  # the timer is for cursors alone: data need not wait for it
         self._earliest = 0.0  # loop time before which no commit starts
-        self._tail: deque[Piece] = deque()  # newest committed groups
-        self._tail_size = 0
+        self._tail = Tail(tail_bytes)
         self._cursors: dict[str, JournalCursor] = {}
         self._letters: list[Letter] = []
         self._gaps: list[Gap] = []
@@ -103,7 +103,9 @@ class SqliteJournal:
         self._full = False  # and refuses what is new
         self._standing = Standing(Count(), Count(), None, 0)
         self._commits = 0
-        self._deciding = asyncio.Lock()  # about dead letters: one after the other
+        self._started = 0  # commits that were handed to the thread; numbers them
+        self._done = 0  # the number of the newest one that succeeded
+        self._desk = LetterDesk(self)
         self._bug: BaseException | None = None
         self._changed = asyncio.Event()  # replaced whenever it is set
 
@@ -119,7 +121,7 @@ class SqliteJournal:
         self.head, self.floor = self._standing.head, self._standing.floor
         self._lost = dict(self._store.lost)
         self._cursors = {name: JournalCursor(self, state) for name, state in self._store.found.items()}
-        again = await self._worker.run(partial(self._store.letters, "WHERE id IN (SELECT letter FROM resend)"))
+        again = await self.find_letters("WHERE id IN (SELECT letter FROM resend)")
         for name, cursor in self._cursors.items():
             cursor.resume([letter for letter in again if letter.cursor == name])
         self._loop = asyncio.get_running_loop()
@@ -131,10 +133,12 @@ class SqliteJournal:
             self._lose(batch, "closed", "the journal is closed")
             return
         if len(batch.text) > self._store.max_record:
-            self._lose(batch, "too large", f"a record of {len(batch.text)} bytes is too large for the journal")
+            most = f"at most {self._store.max_record:,}, a sixteenth of its size"
+            size = f"{len(batch.text):,} bytes of {batch.shape.source.device} in one reading"
+            self._lose(batch, "too large", f"{size} are too large for the journal, which takes {most}")
             return
         self._waiting.append(batch)
-        self._waiting_bytes += _weight(batch)
+        self._waiting_bytes += weight(batch)
         if self._waiting_bytes > self._ring_bytes:
             self._overflow()
         if self._writing is None and (self._timer is None or self._lazy):
@@ -177,7 +181,7 @@ class SqliteJournal:
             dropped_readings={name: each.dropped.readings for name, each in cursors.items()},
             lost_records=lost.records,
             lost_readings=lost.readings,
-            error="; ".join(filter(None, (self._error, full, self._store.trouble, self._store.mark_trouble))),
+            error="; ".join(filter(None, (self._error, full, self._store.trouble, self._store.mark.trouble))),
             cursors=cursors,
             commits=self._commits,
             lost_by=dict(self._lost),
@@ -233,6 +237,7 @@ class SqliteJournal:
         self._moved = False
         cursors = [cursor.state() for cursor in self._cursors.values()]
         work = Work(self._group, cursors, letters, gaps, resent, settled, dict(self._lost))
+        self._started += 1
         self._earliest = self._loop.time() + self._spacing_s
         self._writing = self._worker.run(partial(self._store.write, work))
         self._writing.add_done_callback(partial(self._written, work))
@@ -245,7 +250,7 @@ class SqliteJournal:
             if group and text > min(_GROUP_TEXT, self._store.max_record):
                 break
             batch = self._waiting.popleft()
-            self._waiting_bytes -= _weight(batch)
+            self._waiting_bytes -= weight(batch)
             group.append(batch)
         return tuple(group)
 
@@ -268,15 +273,15 @@ class SqliteJournal:
             if not self._full:
                 _log.error("the journal is full: what is new is not accepted until there is room")
         elif work.batches:
-            self._tail.append(Piece(self.head, work.batches, standing.head))
-            self._tail_size += sum(map(_weight, work.batches))
+            self._tail.add(Piece(self.head, work.batches, standing.head))
         if work.batches:
             self._full = bool(standing.refused.records)
         self._group = ()
         self._standing = standing
         self.head, self.floor = standing.head, standing.floor
         self._commits += 1
-        self._cut_tail()
+        self._done = self._started
+        self._tail.cut(min((cursor.reached for cursor in self._cursors.values()), default=self.head.records))
         if self._error:
             _log.info("the journal can be written again")
             self._error = ""
@@ -318,7 +323,7 @@ class SqliteJournal:
     def _overflow(self) -> None:
         while self._waiting and self._waiting_bytes > self._ring_bytes:
             batch = self._waiting.popleft()
-            self._waiting_bytes -= _weight(batch)
+            self._waiting_bytes -= weight(batch)
             self._lose(batch, "memory", "memory for waiting batches is full")
 
     def _lose(self, batch: Batch, reason: str, why: str) -> None:
@@ -340,49 +345,37 @@ class SqliteJournal:
     async def letters(self, after: int = 0, cursor: str = "", limit: int = 100) -> Sequence[DeadLetter]:
         """See core.contracts.JournalDesk."""
         if self._letters:
-            await self._store_decision()
+            await self.store_decision()
         where = "WHERE id > ? AND (cursor = ? OR ? = '') ORDER BY id LIMIT ?"
-        return await self._worker.run(partial(self._store.letters, where, after, cursor, cursor, limit))
+        return await self.find_letters(where, after, cursor, cursor, limit)
 
     async def resend(self, ids: Sequence[int]) -> Sequence[int]:
         """See core.contracts.JournalDesk."""
-        async with self._deciding:
-            letters = [letter for letter in await self._decidable(ids) if letter.batch is not None]
-            for letter in letters:
-                self._cursors[letter.cursor].resend((letter,))
-            self._resent += [letter.id for letter in letters]
-            await self._store_decision()
-        return [letter.id for letter in letters]
+        return await self._desk.resend(ids)
 
     async def discard(self, ids: Sequence[int]) -> Sequence[int]:
         """See core.contracts.JournalDesk."""
-        async with self._deciding:
-            letters = await self._decidable(ids)
-            for letter in letters:
-                if letter.batch is not None:
-                    self._cursors[letter.cursor].discard((letter.batch,))
-            self._settled += [letter.id for letter in letters]
-            await self._store_decision()
-        return [letter.id for letter in letters]
+        return await self._desk.discard(ids)
 
     async def examine(self, record: int, since_ns: int, until_ns: int, *, batches: bool) -> Examined:
         """See core.contracts.JournalDesk."""
         return await self._worker.run(partial(self._store.examine, record, since_ns, until_ns, batches))
 
-    async def _decidable(self, ids: Sequence[int]) -> list[DeadLetter]:
-        """Those of them that are dead letters of a sink that is configured, and not on their way."""
-        await self._store_decision()  # what was refused or delivered just now
-        found = [
-            letter
-            for number in dict.fromkeys(ids)
-            for letter in await self._worker.run(partial(self._store.letters, "WHERE id = ?", number))
-        ]
-        return [letter for letter in found if letter.cursor in self._cursors and not letter.again]
+    async def find_letters(self, where: str, *values: str | int) -> list[DeadLetter]:
+        """See letters.Letters."""
+        return await self._worker.run(partial(self._store.letters, where, *values))
 
-    async def _store_decision(self) -> None:
-        """Return when the cursors as they are now are on the disk."""
+    def cursor_named(self, name: str) -> JournalCursor | None:
+        """See letters.Letters."""
+        return self._cursors.get(name)
+
+    async def store_decision(self, resent: Sequence[int] = (), settled: Sequence[int] = ()) -> None:
+        """See letters.Letters."""
+        self._resent += resent
+        self._settled += settled
+        wanted = self._started + 1  # not: until nothing has moved, for cursors may move at every commit
         self._moved = True
-        while (self._moved or self._writing) and self._loop is not None:
+        while self._done < wanted and self._loop is not None:
             if self._writing is None:
                 self._start()
             await self._change()
@@ -405,10 +398,8 @@ class SqliteJournal:
         """From the tail where it is in there, else from the disk."""
         if self._bug:
             raise self._bug
-        if self._tail and self._tail[0].start.records <= record:
-            for piece in reversed(self._tail):
-                if piece.start.records <= record:
-                    return piece.after(record)
+        if (piece := self._tail.piece(record)) is not None:
+            return piece
         while True:
             try:
                 found = await self._worker.run(partial(self._store.look, record))
@@ -433,12 +424,6 @@ class SqliteJournal:
         if self._timer is None and self._writing is None:
             self._schedule(_CURSORS_S, lazy=True)
 
-    def _cut_tail(self) -> None:
-        """What every cursor holds or has passed, and the oldest of too much, is not needed in memory."""
-        passed = min((cursor.reached for cursor in self._cursors.values()), default=self.head.records)
-        while self._tail and (self._tail[0].end.records <= passed or self._tail_size > self._tail_bytes):
-            self._tail_size -= sum(map(_weight, self._tail.popleft().batches))
-
     async def _change(self) -> None:
         """Return after the next commit, successful or not."""
         if self._bug:
@@ -450,8 +435,3 @@ class SqliteJournal:
     def _announce(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def _weight(batch: Batch) -> int:
-    """About how much memory a batch takes, in bytes."""
-    return 500 + 5 * len(batch.text)

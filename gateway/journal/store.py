@@ -8,7 +8,8 @@ Invariants
 - A row's columns are trusted when ``row_crc`` fits, its blob when ``blob_crc`` fits; nothing else is ever used.
 - Rows carry running counts, so what a row that cannot be read held is the difference of its readable neighbours.
 - The newest row is never removed, and the head never goes back: positions do not repeat.
-- Database, WAL, ballast, mark and the copies of the sources together stay within ``max_bytes``.
+- Database, WAL, ballast, mark and the copies of the sources together stay within ``max_bytes``; journals that were
+  set aside damaged may take as much again.
 - A row is removed when every cursor on the disk has passed it and ``history_s`` is over, or else, when there is no
   room, as room.py decides.
 """
@@ -24,19 +25,18 @@ from gateway.core.clock import Clock
 from gateway.core.contracts import Count, DeadLetter, Examined, Gap
 from gateway.core.errors import JournalError
 from gateway.core.model import Batch, Source
-from gateway.journal import codec, database, tables
+from gateway.journal import codec, database, files, tables
 from gateway.journal.copies import SourceCopies
 from gateway.journal.files import Ballast, DirectoryLock, HighWaterMark
+from gateway.journal.past import Past
 from gateway.journal.room import Room
 from gateway.journal.rows import NOTHING, CursorState, Piece, Reason, Standing, Thinned, WhenFull, Work, size_of
 from gateway.journal.salvage import Salvage
-from gateway.journal.tables import Row
 
 _log = logging.getLogger("gateway.journal")
 
 MIN_BYTES = 1_000_000  # below this, ballast and WAL would leave nothing
 _EXAMINE_NS = 50_000_000
-_SCAN_S = 0.03  # how long a commit may have to wait for the search through a damaged journal
 _TIDY_NS = 1_000_000_000  # how often rows that everybody has passed are removed, sizes measured, ballast taken
 
 
@@ -57,10 +57,8 @@ class Store:
         self.head = Count()  # all that was ever accepted
         self.lost: dict[str, Count] = {}  # by reason, as it is on the disk
         self.trouble = ""  # damage that was found since the start; other threads may read it
-        self.mark_trouble = ""  # that the high-water mark cannot be written at the moment; likewise
+        self.mark = HighWaterMark(directory)
         self.found: dict[str, CursorState] = {}  # the cursors that were on the disk at ``open``
-        self._floor = Count()  # what lies before the oldest row
-        self._oldest_ns: int | None = None
         self._stored: dict[str, CursorState] = {}  # the cursors as they are on the disk
         self.max_record = max_bytes // 16  # bytes of text that one record may have
         self._directory = directory
@@ -69,18 +67,16 @@ class Store:
         self._max_bytes = max_bytes
         self._history_ns = round(history_s * 1e9)
         self._lock = DirectoryLock(directory)
-        self._mark = HighWaterMark(directory)
         self._ballast = Ballast(directory, min(1 << 20, max_bytes // 8))
         self._wal_bytes = min(2 << 20, max_bytes // 4)  # room kept for the WAL
         self._db: sqlite3.Connection | None = None
-        self._salvages: list[Salvage] = []  # damaged journals that not every cursor has passed, oldest first
         self._sources = codec.Sources()
+        self._past = Past(self._sources, self._connection, self._report)
         self._letter_bytes = 0
         self._copies = SourceCopies(directory)
         self._uncopied: dict[int, Source] = {}
         self._room = Room(max_bytes - self._ballast.size - self._wal_bytes, when_full, self._sources, self._copies)
         self._thinned = Thinned()
-        self._damage = (NOTHING, NOTHING)  # what is missing from here to there was damaged
         self._gaps: list[Gap] = []  # the newest ones
         self._tidied_ns = 0
         self._bytes = 0
@@ -94,9 +90,9 @@ class Store:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o750)
             self._lock.acquire()
         except OSError as error:
-            raise JournalError(f"the journal cannot be kept in {self._directory}: {error.strerror}") from error
+            raise JournalError(files.not_writable(self._directory, error)) from error
         try:
-            mark = self._mark.open()
+            mark = self.mark.open()
             for number, source in self._copies.read().items():
                 self._sources.add(number, source)
             self._raise_head(mark)
@@ -106,7 +102,7 @@ class Store:
             self._measure()
         except OSError as error:
             self.close()
-            raise JournalError(f"the journal in {self._directory} cannot be opened: {error.strerror}") from error
+            raise JournalError(files.not_writable(self._directory, error)) from error
         except sqlite3.Error as error:
             self.close()
             raise JournalError(f"the journal in {self._directory} cannot be opened: {error}") from error
@@ -153,7 +149,7 @@ class Store:
         self._load_sources(db)
         totals = tables.read_totals(db)
         self.lost = {name.removeprefix("lost/"): lost for name, lost in totals.items() if name.startswith("lost/")}
-        self._damage = totals.get("damage/from", NOTHING), totals.get("damage/to", NOTHING)
+        self._past.damage = totals.get("damage/from", NOTHING), totals.get("damage/to", NOTHING)
         self._thinned = tables.read_thinned(db)
         self._gaps = tables.read_gaps(db)
         self._letter_bytes = tables.letter_bytes(db)
@@ -162,17 +158,8 @@ class Store:
             db.execute("DELETE FROM commit_group WHERE first_record = ?", (newest.first_record,))
         self.head = NOTHING  # the mark is compared with what is there
         self._raise_head(*([newest.end] if newest else []), *(cursor.place for cursor in self.found.values()))
-        self._find_floor()
-        self._resume_salvage()
-
-    def _resume_salvage(self) -> None:
-        """Damaged journals of earlier lives that not every cursor has passed are read on."""
-        files = [file for file in database.set_aside_files(self._directory) if file.suffix != database.READ]
-        first = min((cursor.place for cursor in self.found.values()), key=lambda place: place.records, default=None)
-        if first is None or first.records >= self._floor.records:
-            return
-        self._salvages = [Salvage(file, self._floor, self._sources) for file in files]
-        self._find_floor(first)
+        self._past.find_floor(self.head)
+        self._past.resume(self._directory, self.head, self.found.values())
 
     def _load_sources(self, db: sqlite3.Connection) -> None:
         stored = dict(tables.read_sources(db))
@@ -190,24 +177,7 @@ class Store:
             gone = mark.records - self.head.records
             self._report(f"{gone} records at the end of the journal were damaged and are lost")
             self.head = mark
-            self._find_floor()
-
-    def _find_floor(self, before: Count | None = None) -> None:
-        """What is the oldest row that can be trusted? ``before``: nothing older is wanted."""
-        before, damaged = before or self._floor, False
-        for salvage in self._salvages:
-            start = salvage.start(before.records) if salvage.done else before
-            if start is not None:  # it may be the middle of a row
-                self._floor = max(start, before, key=lambda place: place.records)
-                return
-        self._floor, self._oldest_ns = self.head, None
-        for row in tables.rows_from(self._connection(), 0):
-            if row.sound:
-                self._floor, self._oldest_ns = row.start, row.committed
-                break
-            damaged = True
-        if damaged:
-            self._damage = before, self._floor
+            self._past.find_floor(self.head)
 
     # ------------------------------------------------------------------------------------------------ writing
 
@@ -226,20 +196,9 @@ class Store:
         except OSError as error:
             self._disconnect()
             raise JournalError(f"the journal in {self._directory} cannot be written: {error.strerror}") from error
-        self._write_mark()
+        self.mark.keep(self.head, self._clock.monotonic_ns())
         self._tidy()
         return self._standing()
-
-    def _write_mark(self) -> None:
-        """The commit itself is safe without it; unlike damage, this trouble is over with the next one written."""
-        try:
-            self._mark.write(self.head, self._clock.monotonic_ns())
-        except OSError as error:
-            if not self.mark_trouble:
-                self.mark_trouble = f"the high-water mark of the journal cannot be written: {error.strerror}"
-                _log.error("%s", self.mark_trouble, extra={"directory": str(self._directory)})
-        else:
-            self.mark_trouble = ""
 
     def _write_in_spite_of_a_full_disk(self, work: Work) -> None:
         try:
@@ -288,8 +247,8 @@ class Store:
             tables.write_gaps(db, gaps, now)
         if lost != self.lost:
             tables.write_totals(db, {f"lost/{reason}": count for reason, count in lost.items()})
-        if self._damage[1].records:
-            tables.write_totals(db, dict(zip(("damage/from", "damage/to"), self._damage, strict=True)))
+        if self._past.damage[1].records:
+            tables.write_totals(db, dict(zip(("damage/from", "damage/to"), self._past.damage, strict=True)))
         if batches:
             tables.write_group(db, batches, self.head, now, blob)
         db.execute("COMMIT")
@@ -299,14 +258,14 @@ class Store:
         self._stored = {cursor.name: cursor for cursor in work.cursors}
         self._letter_bytes = letter_bytes
         self.lost, self._refused = lost, refused
-        if batches and self._oldest_ns is None:
-            self._floor, self._oldest_ns = self._floor if self._salvages else self.head, now
+        if batches:
+            self._past.begins(self.head, now)
         self.head += size_of(batches)
         self._room.left -= need + 2 * database.PAGE
         if gaps:
             self._gaps = tables.read_gaps(db)
         if removed:
-            self._find_floor()
+            self._past.find_floor(self.head)
             self._thinned = tables.read_thinned(db)
 
     def _copy(self, sources: Mapping[int, Source]) -> None:
@@ -336,32 +295,13 @@ class Store:
         It begins later than ``record`` where what lies between is gone or damaged.
         """
         try:
-            for salvage in self._salvages:
-                if record < salvage.end.records:
-                    if not salvage.scan(_SCAN_S):
-                        return None
-                    self._find_floor()
-                    if (piece := salvage.read(record)) is not None:
-                        return piece
-            return self._read(record)
+            return self._past.look(record, self.head)
         except sqlite3.DatabaseError as error:
             if not database.is_damage(error):
                 self._disconnect()
                 raise JournalError(f"the journal in {self._directory} cannot be read: {error}") from error
             self._replace_damaged(error)
             return Piece(self.head, (), self.head)
-
-    def _read(self, record: int) -> Piece:
-        db = self._connection()
-        before = tables.find(db, "WHERE first_record <= ? ORDER BY first_record DESC LIMIT 1", record)
-        for row in tables.rows_from(db, before.first_record if before else record):
-            if row.sound and row.end.records <= record:
-                continue
-            found = self._batches(row)
-            if found is not None:
-                return Piece(row.start, found[0], row.end, found[1]).after(record)
-            self._report("damaged records were found in the journal and left out")
-        return Piece(self.head, (), self.head)
 
     def letters(self, where: str, *values: str | int) -> list[DeadLetter]:
         """Some dead letters."""
@@ -378,7 +318,7 @@ class Store:
         deadline = self._clock.monotonic_ns() + _EXAMINE_NS
         found: list[Batch] = []
         sizes, damaged = NOTHING, []
-        record = max(record, self._floor.records)
+        record = max(record, self._past.floor.records)
         while record < self.head.records and self._clock.monotonic_ns() < deadline:
             piece = self.look(record)
             if piece is None:
@@ -391,14 +331,6 @@ class Store:
             record = piece.end.records
         return Examined(record, self.head.records, sizes.records, sizes.readings, damaged, found)
 
-    def _batches(self, row: Row) -> tuple[list[Batch], dict[int, list[int]]] | None:
-        """What the row holds; None: damaged."""
-        try:
-            return tables.batches_of(self._connection(), row, self._sources)
-        except codec.CodecError as error:
-            self._report(f"records of the journal cannot be decoded: {error}")
-            return None
-
     # --------------------------------------------------------------------------------------------------- room
 
     def _shrink(self, need: int) -> None:
@@ -406,14 +338,14 @@ class Store:
         if not self._room.ceiling:
             _log.error("the disk is full: the journal lives on within the room it has")
         self._ballast.release()
-        self._finish_salvage(self.head.records)
+        self._past.finish(self.head.records, self.head)
         for file in database.set_aside_files(self._directory):
             database.remove_set_aside(file)
         db = self._connection()
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._room.shrink(db, need)
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._find_floor()
+        self._past.find_floor(self.head)
         self._thinned = tables.read_thinned(db)
 
     def _tidy(self) -> None:
@@ -423,11 +355,12 @@ class Store:
             return
         self._tidied_ns = now
         self._copy({})
-        self._finish_salvage(self._passed(tuple(self._stored.values())))
+        passed = self._passed(tuple(self._stored.values()))
+        self._past.finish(passed, self.head)
         try:
             oldest_kept_ns = self._clock.time_ns() - self._history_ns
-            if self._room.remove_passed(self._connection(), self._passed(tuple(self._stored.values())), oldest_kept_ns):
-                self._find_floor()
+            if self._room.remove_passed(self._connection(), passed, oldest_kept_ns):
+                self._past.find_floor(self.head)
             self._measure()
         except sqlite3.DatabaseError as error:
             self._roll_back()
@@ -439,16 +372,10 @@ class Store:
             self._room.ceiling = self._room.left = 0
             _log.info("the disk has room again for the journal")
 
-    def _finish_salvage(self, passed: int) -> None:
-        for salvage in [each for each in self._salvages if each.end.records <= passed]:
-            salvage.finish()
-            self._salvages.remove(salvage)
-            self._find_floor()
-
     def _measure(self) -> None:
-        files = ("journal.db", "journal.db-wal", "ballast", "high-water", "sources", "lock")
+        names = ("journal.db", "journal.db-wal", "ballast", "high-water", "sources", "lock")
         aside = self._directory.glob("journal.damaged-*")
-        paths = [*map(self._directory.joinpath, files), *aside]
+        paths = [*map(self._directory.joinpath, names), *aside]
         self._bytes = sum(path.stat().st_size for path in paths if path.exists())
 
     # ------------------------------------------------------------------------------------------------ trouble
@@ -463,24 +390,19 @@ class Store:
     def _begin_anew(self, why: str) -> None:
         """The database is damaged: keep it beside, start a new one where the old one ended."""
         self._disconnect()
-        aside = database.set_aside(self._path, self._clock.time_ns())
+        aside = database.set_aside(self._path, self._clock.time_ns(), self._max_bytes)
         self._report(f"the journal was damaged ({why}) and set aside as {aside.name}; a new one was begun")
         self._connect()
         salvage = Salvage(aside, self.head, self._sources)
         if not self.found:
             self.found = salvage.cursors()
-        places = [cursor.place for cursor in self.found.values()]
         if not self.head.records:  # not even the mark: then the rows tell
             salvage.end = Count(1 << 62, 1 << 62)
             salvage.scan(float("inf"))
-            self._raise_head(salvage.last() or NOTHING, *places)
+            self._raise_head(salvage.last() or NOTHING, *(cursor.place for cursor in self.found.values()))
             salvage.end = self.head
         self._thinned = Thinned()
-        self._salvages = [*(old for old in self._salvages if old.path.exists()), salvage]
-        if not self._floor.records:
-            self._floor = min(places, key=lambda place: place.records, default=NOTHING)
-        self._damage = self._floor, self.head
-        self._find_floor()
+        self._past.add(salvage, self.found.values())
 
     def _report(self, sentence: str) -> None:
         if sentence not in self.trouble:
@@ -488,8 +410,8 @@ class Store:
             _log.error("%s", sentence, extra={"directory": str(self._directory)})
 
     def _standing(self) -> Standing:
-        place = self.head, self._floor, self._oldest_ns, self._bytes
-        return Standing(*place, self._thinned, self._damage, self._refused, tuple(self._gaps))
+        place = self.head, self._past.floor, self._past.oldest_ns, self._bytes
+        return Standing(*place, self._thinned, self._past.damage, self._refused, tuple(self._gaps))
 
     def _connection(self) -> sqlite3.Connection:
         return self._db or self._connect()
@@ -512,8 +434,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of everything. Never raises."""
-        for salvage in self._salvages:
-            salvage.close()
+        self._past.close()
         self._disconnect()
-        self._mark.close()
+        self.mark.close()
         self._lock.release()

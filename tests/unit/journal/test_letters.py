@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from gateway.core.contracts import Count
 from gateway.journal.sqlite import SqliteJournal
 from tests.contract.journal import ALL, assert_conserved, take_all
@@ -51,6 +53,23 @@ async def test_a_letter_is_sent_once_more_as_it_was(tmp_path: Path) -> None:
             (5, "type conflict"),
             (7, "still"),
         ]
+
+
+async def test_a_decision_does_not_wait_until_no_sink_delivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(tmp_path) as journal:
+        await refuse_three(journal)
+        start = journal._start
+
+        def started() -> None:
+            start()
+            journal.moved((), ())  # a sink acknowledges something while this commit is under way
+
+        ids = [each.id for each in await journal.letters()]
+        with monkeypatch.context() as patched:
+            patched.setattr(journal, "_start", started)
+            async with asyncio.timeout(10):
+                assert await journal.resend(ids[:1]) == ids[:1]
+                assert await journal.discard(ids[1:]) == ids[1:]
 
 
 async def test_what_is_on_its_way_again_survives_a_restart(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.contracts import Count
+from gateway.journal import database
 from gateway.journal.store import MIN_BYTES
 from tests.contract.journal import assert_conserved, take_all
 from tests.support.journal_batches import noisy
@@ -100,4 +101,23 @@ async def test_without_mark_and_cursors_it_begins_with_the_oldest_row_there_is(t
         delivered = await take_all(journal.cursor("sink"))
         assert delivered == batches[-len(delivered) :]
         assert len(delivered) >= 20
+        assert_conserved(journal)
+
+
+async def test_what_is_set_aside_takes_no_more_room_than_the_journal_itself(tmp_path: Path) -> None:
+    batches = noisy(1801, 200)
+    async with opened(tmp_path, MIN_BYTES, tail_bytes=0) as journal:
+        cursor = journal.cursor("sink")
+        for begin in (0, 900):
+            await fill(journal, batches[begin : begin + 900], 30)
+            await journal._worker.run(lambda: journal._store._begin_anew("a test says so"))
+        aside = [file for file in database.set_aside_files(tmp_path) if file.stat().st_size > 0]
+        assert len(aside) == 1
+        assert 500_000 < sum(file.stat().st_size for file in aside) <= MIN_BYTES
+        await fill(journal, batches[1800:])
+        assert_conserved(journal)
+        delivered = await take_all(cursor, 50)
+        assert delivered == batches[-len(delivered) :]
+        assert 100 < len(delivered) < 900
+        assert cursor.stats().dropped.records == 1801 - len(delivered)
         assert_conserved(journal)

@@ -425,9 +425,46 @@ async def test_a_newer_journal_is_not_touched(tmp_path: Path) -> None:
 
 async def test_a_directory_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(JournalError, match="cannot be kept in"):
+    with pytest.raises(JournalError, match=r"cannot be kept in .*: something in its path is a file"):
         async with opened(tmp_path / "file" / "journal"):
             pass
+
+
+@pytest.mark.parametrize("directory", ["/sys/kernel", "/sys/kernel/journal"], ids=["there", "to be made"])
+async def test_a_directory_that_nobody_may_write_to_is_a_sentence(directory: str) -> None:
+    with pytest.raises(
+        JournalError, match=rf"cannot be kept in {directory}: .*: the user of this gateway .* must own it"
+    ):
+        async with opened(Path(directory)):
+            pass
+
+
+async def test_a_disk_that_is_read_only_is_a_sentence(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(disk)]
+    tried = await asyncio.to_thread(subprocess.run, mount, capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"mounting a tmpfs is not permitted here: {tried.stderr.strip()}")
+    try:
+        with pytest.raises(JournalError, match=r"cannot be kept in .*: its disk is mounted read-only"):
+            async with opened(disk / "journal"):
+                pass
+    finally:
+        await asyncio.to_thread(subprocess.run, ["umount", str(disk)], check=True)
+
+
+async def test_a_reading_that_is_too_large_is_named_once_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(tmp_path, MIN_BYTES) as journal:
+        await fill(journal, [batch(1, ("x" * 70_000,)), batch(2, ("x" * 70_000,))])
+        assert journal.stats().lost_by == {"too large": Count(2, 2)}
+    (sentence,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert sentence.endswith(
+        "70,004 bytes of meter in one reading are too large for the journal, which takes at most "
+        "62,500, a sixteenth of its size"
+    )
 
 
 async def test_use_before_open_is_a_bug_and_loses_are_counted(tmp_path: Path) -> None:
