@@ -30,6 +30,7 @@ class Protocol:
     driver: str  # module:class
     simulator: str  # module:class
     plan: str  # module:function
+    advice: str = ""  # module:function; empty: it has none to give
 
     def make_driver(self, link: Link, clock: Clock) -> Driver:
         """A driver for the link; no I/O yet."""
@@ -46,6 +47,10 @@ class Protocol:
         rows: Sequence[PlanRow] = _load(self.plan)(link)
         return rows
 
+    def advice_on(self, link: Link) -> Sequence[str]:
+        """What is allowed but is nearly always a slip, a sentence each; pure."""
+        return tuple(_load(self.advice)(link)) if self.advice else ()
+
 
 PROTOCOLS = (
     Protocol(
@@ -55,6 +60,7 @@ PROTOCOLS = (
         driver="drivers.modbus.driver:ModbusDriver",
         simulator="drivers.modbus.simulator:ModbusSimulator",
         plan="drivers.modbus.plan:describe",
+        advice="drivers.modbus.advice:advise",
     ),
     Protocol(
         name="opcua",

@@ -1,4 +1,5 @@
-"""What is allowed but worth a word: plaintext where others could listen, secrets in a wrong place. Pure.
+"""What is allowed but worth a word: plaintext where others could listen, secrets in a wrong place, and what
+the protocols have to say. Pure.
 
 ``check`` warns of what someone could do better; the status shows everything unprotected for as long as it is. The
 options belong to drivers and sinks; the words ``security``, ``tls``, ``url`` and ``password`` mean the same in all.
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
+from drivers import DRIVERS
 from gateway.core.model import Link
 from gateway.settings.model import Line, Settings, is_loopback
 
@@ -33,6 +35,8 @@ def line_advice(line: Line) -> Iterator[str]:
             yield f"{place}: security policy None: anyone on the network can read and forge its values"
         if getattr(link.options, "password", None) is not None:
             yield f"{place}: the password stands in the line file; password_file keeps it apart"
+        for word in DRIVERS[link.type].advice_on(link):
+            yield f"{place}: {word}"
 
 
 def _gateway(settings: Settings) -> Iterator[str]:
