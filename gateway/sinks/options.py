@@ -82,7 +82,7 @@ class InfluxDbOptions(Options):
         (), description="further tags of every line; where a device has none, '-' is written"
     )
     tls: Tls | None = Field(None, description="for https; default: the system's authorities")
-    max_values: Annotated[int, Field(ge=100, le=50_000)] = Field(10_000, description="most readings in one request")
+    max_values: Annotated[int, Field(ge=100, le=50_000)] = Field(25_000, description="most readings in one request")
     linger_s: Annotated[float, Field(ge=0, le=60)] = Field(
         0.5, description="how long to gather readings for one request"
     )
