@@ -26,7 +26,7 @@ from gateway.health import LinkHealth, State
 log = logging.getLogger("gateway.acquire")
 
 SLOTS = 4  # links of one period are due in so many groups: few wake-ups, and not all at once
-MOST_WAIT_S = 8.0  # a device that comes back is seen within 10 s; a knock every 8 s costs nobody anything
+MOST_WAIT_S = 6.0  # a device that comes back is seen within 10 s: jitter and connecting take their time too
 REFUSED_WAIT_S = 30.0  # only a person can mend it; do not fill the server's log meanwhile
 
 ERROR_LENGTH = 500  # of an error as a sentence: it may quote a device, and goes into states and the status
@@ -84,7 +84,7 @@ class LinkTask:
                 except DriverError as error:
                     self._broken(error)
                     wait = self._backoff.next_s()
-                    if isinstance(error, Refused):
+                    if isinstance(error, Refused) and error.slow:
                         wait = max(wait, REFUSED_WAIT_S)
                     await self._clock.sleep_until(self._clock.monotonic_ns() + int(wait * 1e9))
         finally:

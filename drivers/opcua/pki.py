@@ -134,7 +134,8 @@ def check_server(folder: Path, chain: bytes, *, host: str, application_uri: str,
         reasons.insert(0, verdict.stranger)
     raise Refused(
         f"the server's certificate is refused: {'; '.join(reasons)} ({trust.common_name(leaf.subject)}, "
-        f"thumbprint {thumbprint_of(leaf)}). What to do: {_remedy(folder, leaf, verdict)}"
+        f"thumbprint {thumbprint_of(leaf)}). What to do: {_remedy(folder, leaf, verdict)}",
+        slow=False,
     )
 
 

@@ -246,7 +246,7 @@ async def _protect(client: Any, endpoint: Any, peer: Peer, options: OpcUa) -> No
             pki.check_server, folder, chain, host=host, application_uri=str(endpoint.Server.ApplicationUri)
         )
     except Refused as e:
-        raise Refused(f"{peer}: {e}") from e
+        raise Refused(f"{peer}: {e}", slow=e.slow) from e
     client.application_uri = own.uri
     await client.set_security(
         SECURITY_POLICIES[options.security.policy],

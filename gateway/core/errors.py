@@ -59,7 +59,15 @@ class Unavailable(DriverError):
 
 
 class Refused(Unavailable):
-    """The other side does not want us (credentials, certificate): retry slowly, the text says what to do."""
+    """One side does not want the other (credentials, certificate): the text says what a person can do.
+
+    ``slow``: the other side refuses, and would write down every attempt: retry rarely. Else it is our own refusal,
+    which a person mends at this machine at any moment.
+    """
+
+    def __init__(self, message: str, *, slow: bool = True) -> None:
+        super().__init__(message)
+        self.slow = slow
 
 
 class ProtocolError(DriverError):

@@ -178,6 +178,15 @@ async def test_a_server_that_refuses_us_is_left_in_peace() -> None:
     assert len(bench.driver.connects) <= 11
 
 
+async def test_a_server_that_we_refuse_is_asked_again_soon() -> None:
+    """A person trusts its certificate at this machine, and waits."""
+    bench = Bench(METER)
+    bench.driver.link_error = Refused("the certificate is not trusted yet", slow=False)
+    async with bench.running():
+        await bench.clock.advance(300)
+    assert len(bench.driver.connects) >= 40
+
+
 async def test_pushed_values_arrive_and_a_lost_session_is_reconnected() -> None:
     bench = Bench(METER)
     bench.driver.pushed, bench.driver.polled = bench.driver.polled, ()

@@ -3,6 +3,7 @@
  * node server.js '{"port": 0, "counters": 10, "counting": 5, "counterMs": 100, "namespacesFirst": 0}'
  *
  * Prints one line of JSON when it listens: {"port": …, "certificate": "<path of the PEM>", "uri": …}. Stops on SIGTERM.
+ * SIGUSR2 deletes every session with its subscriptions, SIGHUP every subscription; a line of JSON says how many.
  */
 "use strict";
 
@@ -143,6 +144,17 @@ async function main() {
     process.exit(0);
   }
   process.on("SIGTERM", stop);
+  const sessions = () => Object.values(server.engine._sessions);
+  process.on("SIGUSR2", () => {
+    const all = sessions();
+    all.forEach((session) => server.engine.closeSession(session.authenticationToken, true, "Forcing"));
+    process.stdout.write(JSON.stringify({ deleted: all.length }) + "\n");
+  });
+  process.on("SIGHUP", () => {
+    const all = sessions().flatMap((session) => session.publishEngine.subscriptions.map(({ id }) => [session, id]));
+    all.forEach(([session, id]) => session.deleteSubscription(id));
+    process.stdout.write(JSON.stringify({ deleted: all.length }) + "\n");
+  });
 
   await server.start();
   const port = server.endpoints[0].port;
