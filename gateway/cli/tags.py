@@ -97,7 +97,10 @@ def import_(sheet: Path, line_file: Path, device: str | None, dry_run: bool) -> 
     left_out = [tag["name"] for tag in changes.removed if tag["name"] in now.inherited]
     if left_out:
         names = ", ".join(left_out)
-        raise GatewayError(f"{names}: of the template of {found.id}; write without: [{names}] in the line file")
+        raise GatewayError(
+            f"the sheet leaves out tags that {found.id} has from its template {found.template}; keep their rows, or "
+            f"write without: [{names}] in the line file first"
+        )
     new = with_tags(text, found.id, own_tags(wanted, now.inherited))
     _check(line_file, new, found.id, wanted)
     click.echo(f"{len(changes.added)} added, {len(changes.changed)} changed, {len(changes.removed)} removed")

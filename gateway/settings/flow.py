@@ -20,7 +20,7 @@ def flow(value: Any) -> str:
     '{name: t1, range: [0, 250.5], unit: "1", names: {zh: 温度}, description: "true"}'
     """
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{flow(key)}: {flow(child)}" for key, child in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(key)}: {flow(child)}" for key, child in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(flow, value)) + "]"
     if isinstance(value, str) and _PLAIN.fullmatch(value) and scalar(value) == value:
@@ -28,3 +28,12 @@ def flow(value: Any) -> str:
     if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
         return str(int(value))
     return orjson.dumps(value).decode()
+
+
+def _key(key: Any) -> str:
+    """Keys are texts whatever they look like, so a number needs no quotes.
+
+    >>> flow({"enum": {"0": "idle", "10": "running"}})
+    '{enum: {0: idle, 10: running}}'
+    """
+    return key if isinstance(key, str) and re.fullmatch(r"0|[1-9]\d*", key) else flow(key)

@@ -46,8 +46,8 @@ CHINESE = {
     "地址基准": "address_base", "功能码": "function", "数据类型": "type", "类型": "type", "位": "bit", "长度": "length",
     "字节序": "byte_order", "字序": "word_order", "单位": "unit", "比例": "scale", "偏移": "offset",
     "量程下限": "range_low", "量程上限": "range_high", "死区": "deadband", "回零值": "wrap",
-    "周期": "period_s", "值类型": "kind", "无效值": "invalid", "说明": "description", "单独读取": "alone",
-    "比例寄存器": "scale_from", "枚举": "enum", "位名称": "bits", "节点": "node",
+    "周期": "period_s", "值类型": "kind", "无效值": "invalid", "说明": "description", "备注": "description",
+    "单独读取": "alone", "比例寄存器": "scale_from", "枚举": "enum", "位名称": "bits", "节点": "node",
 }  # fmt: skip
 """Chinese header → column."""
 
@@ -136,8 +136,11 @@ def tags_of(
         if any(map(str.strip, rows[i - 1][len(columns) :])):
             wrong.add(place, "", "more cells than the header has columns")
         node = _node(row, base, place, device, wrong)
-        options = None if wrong.found else validate(model, node, wrong)
-        if options is not None:
+        further = Mistakes()
+        options = validate(model, node, further)
+        told = {_family(each.key) for each in wrong.found}
+        wrong.extend(each for each in further.found if _family(each.key) not in told)
+        if options is not None and not wrong.found:
             _check(options, device, place, wrong)
         if name and seen.setdefault(name, i) != i:
             wrong.add(place, "name", f"two tags are called {name}; the other is in row {seen[name]}")
@@ -145,6 +148,13 @@ def tags_of(
             mistakes.add(place, COLUMN_OF.get(each.key, each.key) or name, each.message)
         tags.append(node.plain())
     return Sheet(tuple(tags), how)
+
+
+def _family(key: str) -> str:
+    """What the mistakes of one cell have in common: ``range`` of ``range_low`` and ``range[#1]``."""
+    if key == "address_base":  # without it no register can be read
+        return "register"
+    return re.split(r"[_\[.]", key)[0] if key.startswith(("range", "name")) else key
 
 
 def _columns(header: Sequence[str], file: str, model: type[TagOptions], mistakes: Mistakes) -> list[str]:
@@ -174,7 +184,10 @@ def _base(rows: Sequence[Mapping[str, str]]) -> tuple[Base | None, str]:
     bare = [row["register"].strip() for row in rows if row.get("register", "").strip()]
     if bare and all(detected(text) == "4xxxx" for text in bare):
         return "4xxxx", "addresses: taken as 4xxxx notation, as all of them look like it"
-    return "0", "addresses: taken as counted from 0; a column address_base (0, 1, 4xxxx) says otherwise"
+    how = "addresses: taken as counted from 0; a column address_base (0, 1, 4xxxx) says otherwise"
+    if alike := [text for text in bare if detected(text) == "4xxxx"]:
+        how += f"; {', '.join(alike[:3])}{' and others' if len(alike) > 3 else ''} look like 4xxxx, the others do not"
+    return "0", how
 
 
 def _node(row: Mapping[str, str], base: Base | None, place: Node, device: DeviceOptions, mistakes: Mistakes) -> Node:

@@ -248,6 +248,8 @@ def _nearest_of(word: str, known: tuple[str, ...]) -> str:
         return also
     if word and len(begun := [name for lower, name in by_lower.items() if lower.startswith(word.lower())]) == 1:
         return begun[0]
+    if len(word) > 2 and len(around := [name for lower, name in by_lower.items() if word.lower() in lower]) == 1:
+        return around[0]
     near = get_close_matches(word[:80].lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[near[0]] if near else ""
 

@@ -150,6 +150,24 @@ def test_a_node_of_opcua_in_flow_style(line: Path) -> None:
     assert line.read_text().endswith('{name: level, node: "nsu=urn:plc;s=L", range: [-1.5, 2]}]}]   # inline\n')
 
 
+def test_several_mistakes_of_one_row_are_told_at_once(line: Path) -> None:
+    file = line.parents[1] / "tags.csv"
+    file.write_text("name;register;type;range_low;scale;备注\nTemp;A1;float;1;0,1;x\n")
+    result = run("import", file, line, "--device", "vessel")
+    assert isinstance(result.exception, ConfigError)
+    told = [str(mistake).removeprefix(f"{file}:2: ") for mistake in result.exception.mistakes]
+    assert [each.split(": ")[0] for each in told] == ["range_high", "register", "name", "scale", "type"]
+    assert told[3] == 'scale: must be a number, not "0,1"; write 0.1'
+
+
+def test_addresses_of_two_kinds_are_pointed_at(line: Path) -> None:
+    file = line.parents[1] / "tags.csv"
+    file.write_text("name,register\na,43001\nb,13\n")
+    result = run("import", file, line, "--device", "vessel", "--dry-run")
+    assert "taken as counted from 0" in result.output
+    assert "43001 look like 4xxxx, the others do not" in result.output
+
+
 def test_every_mistake_of_every_row_is_told_at_once(line: Path) -> None:
     file = line.parents[1] / "tags.csv"
     file.write_text(
