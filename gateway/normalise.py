@@ -60,7 +60,7 @@ class Normaliser:
     def __call__(self, scan: Scan, run: str = "", phase: str = "") -> Batch | None:
         """The batch of one scan; None where every value lies within its deadband of the one last reported."""
         plan = self._plans.get(scan.index) or self._prepare(scan.index)
-        values, status = plan.engineering(scan.values, scan.status)
+        values, status = plan.engineering(scan.values, scan.status, finite=bool(scan.text))
         index = scan.index
         time_ns, times_ns = self._distinct(scan, values, status)
         if plan.deadbands:
@@ -76,7 +76,7 @@ class Normaliser:
         return Batch(
             shape=plan.shape if index is scan.index else self._shape(index),
             values=values,
-            text=render(values),
+            text=scan.text if scan.text and values is scan.values else render(values),
             status=status,
             time_ns=time_ns,
             received_ns=scan.received_ns,
@@ -160,14 +160,15 @@ class _Plan:
         self._ranged = any(tag.low is not None for tag in tags)
 
     def engineering(
-        self, raw: tuple[Value, ...], status: tuple[int, ...] | None
+        self, raw: tuple[Value, ...], status: tuple[int, ...] | None, finite: bool = False
     ) -> tuple[tuple[Value, ...], tuple[int, ...] | None]:
-        """Engineering values and statuses, (n,) each; None for all good.
+        """Engineering values and statuses, (n,) each; None for all good. ``finite``: known to be finite floats.
 
         Most scans are float columns without scale where all is well: they pass in 0.13 µs per value,
         the others take 0.5.
         """
-        if status is None and self._plain and _finite_floats(raw) and not (self._ranged and self._any_outside(raw)):
+        plain = status is None and self._plain and (finite or _finite_floats(raw))
+        if plain and not (self._ranged and self._any_outside(raw)):
             return raw, None
         values, codes = [], []
         for position, value in enumerate(raw):

@@ -37,7 +37,7 @@ from drivers.modbus.options import BITFIELDS, FLOATS, Address, Order, Type
 from drivers.modbus.plan import BITS, Block
 from gateway.core.model import Kind, Value
 from gateway.core.quality import GOOD, Status
-from gateway.core.text import shortest_float32
+from gateway.core.text import float32_column, shortest_float32
 
 FORMATS = {
     Type.INT16: "h", Type.UINT16: "H", Type.INT32: "i", Type.UINT32: "I", Type.INT64: "q", Type.UINT64: "Q",
@@ -89,6 +89,16 @@ class Decoder:
             (i, fix) for i, address in enumerate(addresses) if (fix := _fix(address, kinds[i])) is not None
         )
         self._only_floats = len(self._floats) == self._count == len(addresses) and not self._fixes
+        self._column = self._only_floats and _is_column(addresses, blocks)
+
+    def column(self, answers: Sequence[bytes | Status]) -> tuple[tuple[Value, ...], bytes] | None:
+        """The values and their rendered array where the answers are one plain column of float32 and all is well."""
+        if not self._column:
+            return None
+        try:
+            return float32_column(b"".join(answers))  # type: ignore[arg-type]  # a status is what the except is for
+        except TypeError:
+            return None
 
     def decode(self, answers: Sequence[bytes | Status]) -> tuple[tuple[Value, ...], tuple[int, ...] | None]:
         """(values, status), both (n,), of one poll; status None: all good.
@@ -149,6 +159,14 @@ class Decoder:
             elif value is not picked[i]:
                 values[i] = value
         return values, bad
+
+
+def _is_column(addresses: Sequence[Address], blocks: Sequence[Block]) -> bool:
+    """Whether the data of the blocks, put together, are the float32 of all tags in their order and nothing else."""
+    registers = [(block.function, block.start + i) for block in blocks for i in range(block.count)]
+    return all(each.byte_order is each.word_order is Order.BIG for each in addresses) and registers == [
+        (each.function, each.register + i) for each in addresses for i in range(each.words)
+    ]
 
 
 # --------------------------------------------------------------------------------------------- bytes to raw values

@@ -127,8 +127,12 @@ class ModbusDriver:
         answers = await read(group, poll, begin_ns)
         took_ns = self._clock.monotonic_ns() - begin_ns
         received_ns = self._clock.time_ns()
+        time_ns = received_ns - took_ns // 2
+        if column := poll.decoder.column(answers):
+            values, text = column
+            return Scan(group.device, group.index, values, None, time_ns, received_ns, text=text)
         values, status = poll.decoder.decode(answers)
-        return Scan(group.device, group.index, values, status, received_ns - took_ns // 2, received_ns)
+        return Scan(group.device, group.index, values, status, time_ns, received_ns)
 
     async def _read_all(self, group: Group, poll: _Poll, now_ns: int) -> Sequence[bytes | Status]:
         """What each block brings, where none has brought anything but its data for a while."""

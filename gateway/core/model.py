@@ -130,6 +130,7 @@ class Scan:
     received_ns: int  # UTC, when the gateway had them
     times_ns: tuple[int, ...] | None = None  # (n,) where they differ; None: time_ns for all
     time_source: TimeSource = TimeSource.GATEWAY
+    text: bytes = b""  # the rendered array of values (gateway.core.text), all finite floats, where it is there already
 
 
 @dataclass(frozen=True, slots=True)

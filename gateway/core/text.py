@@ -85,8 +85,23 @@ def shortest_float32(values: Sequence[float]) -> list[float | None]:
     return orjson.loads(orjson.dumps(column, option=orjson.OPT_SERIALIZE_NUMPY))  # type: ignore[no-any-return]
 
 
+def float32_column(raw: bytes) -> tuple[tuple[Value, ...], bytes] | None:
+    """The numbers in ``raw`` (big-endian float32, one after the other), shortest as above, and their rendered array.
+
+    None where that takes more than one pass: before :func:`speed_up`, for NaN, infinities and powers of ten. 0.11 µs
+    per value, where unpacking, shortening, checking and rendering one after the other take 0.27.
+    """
+    if _numpy is None:
+        return None
+    column = _numpy.frombuffer(raw, ">f4").astype(_numpy.float32)
+    text = orjson.dumps(column, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"n" in text or b"e" in text:
+        return None
+    return tuple(orjson.loads(text)), text
+
+
 def speed_up() -> None:
-    """Import numpy for :func:`shortest_float32`, where it is installed (the extra ``speed``); from any thread.
+    """Import numpy, where it is installed (the extra ``speed``), for the two functions above; from any thread.
 
     Not before somebody wants speed: it takes as long as everything else of a start, 0.3 s.
     """

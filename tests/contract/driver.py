@@ -226,7 +226,7 @@ class DriverContract(ABC):
                 await task
         await driver.connect()
         self.tell(simulator, self.second)
-        async with observed(driver) as seen:
+        async with observed(driver, patient=True) as seen:  # a unit that owes an answer may be left alone at first
             await reached(seen, self.second)
 
     # --------------------------------------------------------------------------------------- connect and close
@@ -298,8 +298,11 @@ async def true(condition: Callable[[], bool], otherwise: str) -> None:
 
 
 @asynccontextmanager
-async def observed(driver: Driver) -> AsyncIterator[Seen]:
-    """The newest values, kept up to date by polling and listening in the background."""
+async def observed(driver: Driver, *, patient: bool = False) -> AsyncIterator[Seen]:
+    """The newest values, kept up to date by polling and listening in the background.
+
+    ``patient``: a device that does not answer is asked again.
+    """
     seen: Seen = {}
 
     def see(scan: Scan) -> None:
@@ -309,7 +312,11 @@ async def observed(driver: Driver) -> AsyncIterator[Seen]:
     async def poll() -> None:
         while driver.polled:
             for group in driver.polled:
-                see(await driver.read(group))
+                try:
+                    see(await driver.read(group))
+                except NoAnswer:
+                    if not patient:
+                        raise
             await asyncio.sleep(0.005)
 
     async def both() -> None:

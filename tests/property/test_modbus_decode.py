@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from drivers.modbus.options import WORDS, Address, Limits, Order, Type
 from drivers.modbus.plan import plan
 from gateway.core.model import Kind, Value
 from gateway.core.quality import GOOD, Status
+from gateway.core.text import render, speed_up
 
 NUMBERS = [t for t in Type if t.startswith(("int", "uint")) or t in (Type.FLOAT32, Type.FLOAT64)]
 KINDS = {Type.FLOAT32: Kind.FLOAT, Type.FLOAT64: Kind.FLOAT, Type.BIT: Kind.BOOL, Type.STRING: Kind.TEXT}
+MEASURED = st.floats(2**-10, 2**36, width=32)
 orders = st.sampled_from(list(Order))
 
 
@@ -131,6 +134,35 @@ def test_coils_come_out_as_they_were_put_in(bits: list[bool], start: int, order:
     values, status = Decoder(addresses, [Kind.BOOL] * len(addresses), blocks).decode(answers)
     assert status is None
     assert values == tuple(image[place] for place in places)
+
+
+@given(
+    st.lists(MEASURED | st.sampled_from([0.0, math.nan, -math.inf, 2.0**100]), min_size=1, max_size=90),
+    st.integers(0, 300),
+    st.sampled_from([20, 124, 125]),
+    st.integers(0, 2),
+    st.sampled_from([Order.BIG, Order.LITTLE]),
+)
+def test_a_column_of_float32_is_what_it_is_value_by_value(
+    numbers: list[float], start: int, most: int, gap: int, word_order: Order
+) -> None:
+    speed_up()
+    step = 2 + gap
+    addresses = [
+        Address(3, start + step * i, 2, Type.FLOAT32, Order.BIG, word_order, 0, ()) for i in range(len(numbers))
+    ]
+    blocks = plan(addresses, Limits(max_registers=most))
+    image = bytearray(2 * (start + step * len(numbers) + 200))
+    for address, number in zip(addresses, numbers, strict=True):
+        image[2 * address.register : 2 * address.register + 4] = wire(struct.pack(">f", number), Order.BIG, word_order)
+    answers: list[bytes | Status] = [bytes(image[2 * b.start : 2 * (b.start + b.count)]) for b in blocks]
+    decoder = Decoder(addresses, [Kind.FLOAT] * len(addresses), blocks)
+    column, (values, status) = decoder.column(answers), decoder.decode(answers)
+    if column is not None:
+        assert (repr(column[0]), column[1], status) == (repr(values), render(values), None)
+    plain = all(abs(number) <= 2**36 for number in numbers)  # NaN is not
+    assert (column is not None) == (plain and word_order is Order.BIG and (gap == 0 or len(numbers) == 1))
+    assert decoder.column([*answers[:-1], Status.BAD_DEVICE_FAILURE]) is None
 
 
 def decode(

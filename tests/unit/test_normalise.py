@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.model import Kind, Scan, TimeSource, Value
+from gateway.core.model import Kind, Scan, Tag, TimeSource, Value
 from gateway.core.quality import Status
-from gateway.core.text import parse
+from gateway.core.text import parse, render
 from gateway.normalise import Normaliser
 from tests.support.devices import NOW_NS, device, scan, tag
 
@@ -19,6 +19,26 @@ def normalise(of: object, *values: Value, **more: object) -> tuple[tuple[Value, 
     batch = Normaliser(of, "b")(scan(of, *values, **more))  # type: ignore[arg-type]
     assert batch
     return batch.values, batch.status
+
+
+@pytest.mark.parametrize(
+    ("tag_of_b", "text"),
+    [
+        (tag("b"), b"[80.4,20.5]"),
+        (tag("b", scale=10), b"[80.4,205.0]"),
+        (tag("b", low=0, high=10), b"[80.4,20.5]"),
+        (tag("b", deadband=1), b"[80.4,20.5]"),
+    ],
+)
+def test_what_the_driver_has_rendered_is_used_where_nothing_changes_it(tag_of_b: Tag, text: bytes) -> None:
+    of = device(tag("a"), tag_of_b)
+    normaliser = Normaliser(of, "0123abcd")
+    first = normaliser(scan(of, 80.4, 20.5, text=b"[80.4,20.5]"))
+    assert first
+    assert first.text == render(first.values) == text
+    again = normaliser(scan(of, 81.4, 20.6, text=b"[81.4,20.6]", time_ns=NOW_NS + 1))
+    assert again
+    assert again.text == render(again.values)
 
 
 def test_a_plain_float_passes_as_it_is() -> None:

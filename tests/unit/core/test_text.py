@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core import text
 from gateway.core.model import Column, Kind, Shape, Source, Value
-from gateway.core.text import parse, pieces, render, shortest_float32, shortest_float32_plain, speed_up
+from gateway.core.text import float32_column, parse, pieces, render, shortest_float32, shortest_float32_plain, speed_up
 
 VALUES = st.one_of(
     st.none(),
@@ -18,6 +18,7 @@ VALUES = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"])),
 )
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
+MEASURED = st.floats(2**-10, 2**36, width=32) | st.floats(-(2**36), -(2**-10), width=32) | st.just(0.0)
 
 
 @given(st.lists(VALUES))
@@ -52,6 +53,33 @@ def test_with_and_without_numpy_is_equal(values: list[float]) -> None:
     speed_up()
     assert text._numpy is not None, "the extra speed is not installed"
     assert repr(shortest_float32(values)) == repr(shortest_float32_plain(values))
+
+
+@given(st.lists(MEASURED | st.floats(width=32), min_size=1))
+def test_a_column_is_what_its_numbers_are_one_by_one(values: list[float]) -> None:
+    speed_up()
+    column = float32_column(struct.pack(f">{len(values)}f", *values))
+    short = shortest_float32_plain(values)
+    if column is not None:
+        assert repr(column[0]) == repr(tuple(short))
+        assert column[1] == render(short)
+
+
+@given(st.lists(MEASURED, min_size=1))
+def test_a_column_of_measurements_takes_one_pass(values: list[float]) -> None:
+    speed_up()
+    assert float32_column(struct.pack(f">{len(values)}f", *values)) is not None
+
+
+def test_a_column_with_a_value_that_is_none_takes_another_way() -> None:
+    speed_up()
+    assert float32_column(struct.pack(">2f", 80.4, float("nan"))) is None
+    assert float32_column(struct.pack(">2f", 80.4, float("-inf"))) is None
+    assert float32_column(struct.pack(">2f", 80.4, 1e30)) is None
+    assert float32_column(struct.pack(">3f", 80.4, -0.125, 65535)) == (
+        (80.4, -0.125, 65535.0),
+        b"[80.4,-0.125,65535.0]",
+    )
 
 
 def test_shortest_text_is_what_the_display_shows() -> None:
