@@ -54,7 +54,9 @@ class Encoder:
             function, place, encode = self._tags[name]
             try:
                 yield function, place, encode(self._rolled(name, value), read)
-            except (ValueError, TypeError, KeyError, struct.error, OverflowError) as error:
+            except struct.error as error:
+                raise ValueError(f"{self._path}/{name} cannot be {value!r}: its registers do not hold that") from error
+            except (ValueError, TypeError, KeyError, OverflowError) as error:
                 raise ValueError(f"{self._path}/{name} cannot be {value!r}: {error}") from error
 
     def _rolled(self, name: str, value: Value) -> Value:

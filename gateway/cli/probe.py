@@ -161,7 +161,7 @@ def _keys_of(tag: Tag, address: Address, device: ModbusDevice) -> dict[str, Any]
         given["scale"] = tag.scale
     if tag.offset:
         given["offset"] = tag.offset
-    if tag.low is not None:
+    if tag.low is not None and (tag.low, tag.high) != (0, tag.wrap):  # which a wrap says by itself
         given["range"] = [tag.low, tag.high]
     if tag.deadband:
         given["deadband"] = tag.deadband
@@ -362,6 +362,8 @@ def _say_what_to_paste(task: Task, judged: Sequence[Judged]) -> None:
         )
         return
     click.echo(f"\n{yaml_line(task, good[0].way)}")
+    if all(value == 0 for each in good for value in each.values):
+        click.echo("nothing but zeros, which are alike everywhere: ask again while the point runs")
     rivals = [each for each in good[1:] if each.score >= good[0].score - 5]
     if rivals and task.point.expected is None:
         click.echo(f"{len(rivals)} more come close; --expect with what the display of the instrument says decides")

@@ -131,7 +131,7 @@ def advance(playing: Playing, plant: Plant, dt_s: float) -> None:
             try:
                 simulator.set(device.id, values[device.id])
             except ValueError as error:
-                raise GatewayError(f"{device.path} cannot be simulated: {error}; give its tags a range") from error
+                raise GatewayError(f"{device.path} cannot be simulated: {error}; give it a range that fits") from error
 
 
 def _say_ready(line: Line, playing: Playing, output: str) -> None:

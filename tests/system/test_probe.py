@@ -245,6 +245,28 @@ async def test_a_value_whose_factor_stands_in_another_register(tmp_path: Path, w
     )
 
 
+async def test_zeros_are_said_to_say_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "line.yaml"
+    text = (
+        "line: pl1\nsite: s\nlinks:\n  - {{id: bus, type: modbus-tcp, host: 127.0.0.1, port: {port}, devices: "
+        "[{{id: d, tags: [{{name: fed, register: 15, type: uint32, unit: kg, wrap: 1000000}}]}}]}}\n"
+    )
+    file.write_text(text.format(port=0))
+    (link,) = load_line_file(file).links
+    simulator = DRIVERS[link.type].make_simulator(link)
+    await simulator.start()
+    try:
+        file.write_text(text.format(port=simulator.port))
+        empty = await command("probe", str(file), "--device", "d", "--tag", "fed")
+        simulator.set("d", {"fed": 123_456})
+        full = await command("probe", str(file), "--device", "d", "--tag", "fed")
+    finally:
+        await simulator.close()
+    assert "nothing but zeros" in empty.output
+    assert "nothing but zeros" not in full.output
+    assert "- {name: fed, register: 15, function: 3, type: uint32, unit: kg, wrap: 1000000}" in full.output
+
+
 async def test_scanning_shows_who_is_there_and_none_is_exit_code_1(tmp_path: Path) -> None:
     async with meter(tmp_path, "schneider-iem3000") as (_, simulator):
         host = f"127.0.0.1:{simulator.port}"
