@@ -42,7 +42,7 @@ from gateway.health import Health, LinkHealth, SinkHealth, State
 from gateway.journal.sqlite import SqliteJournal
 from gateway.normalise import Normaliser
 from gateway.publish import drain, publish
-from gateway.settings import ApiOptions, Settings, load
+from gateway.settings import ApiOptions, Settings, load_apart
 from gateway.settings.advice import plaintext_of
 from gateway.sinks import SINKS, Identity
 from gateway.sinks.worker import Worker
@@ -80,7 +80,7 @@ class App:
         self.journal: Journal = SqliteJournal(
             journal.directory, self.clock, journal.max_bytes, history_s=journal.history_s, when_full=journal.when_full
         )
-        self._read_settings = read_settings or (lambda: load(settings.file))
+        self._read_settings = read_settings or (lambda: load_apart(settings.file))
         self._in_force = in_force or (lambda _: None)
         self._normalisers = {device.path: Normaliser(device, self.health.boot) for device in settings.devices}
         self._former: dict[str, Normaliser] = {}  # of devices that are gone, should they come back
@@ -281,7 +281,7 @@ class App:
         return changes
 
     def _prepare(self) -> tuple[Changes, _Parts]:
-        """In a thread: read the files and make what is new. Raises ConfigError; nothing is touched."""
+        """In a thread: have the files read and make what is new. Raises ConfigError; nothing is touched."""
         settings = self._read_settings()
         changes = compare(self.settings, settings)
         try:

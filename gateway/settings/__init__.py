@@ -9,7 +9,8 @@
 Every value keeps its file and line until it is validated, so that a mistake can name its place.
 """
 
+from gateway.settings.apart import load_apart
 from gateway.settings.load import load, load_line_file
 from gateway.settings.model import ApiOptions, JournalOptions, Line, LogOptions, Settings
 
-__all__ = ["ApiOptions", "JournalOptions", "Line", "LogOptions", "Settings", "load", "load_line_file"]
+__all__ = ["ApiOptions", "JournalOptions", "Line", "LogOptions", "Settings", "load", "load_apart", "load_line_file"]
