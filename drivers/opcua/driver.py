@@ -24,8 +24,9 @@ from drivers.opcua.nodes import Way, index_of, indexes_of, parse
 from drivers.opcua.options import Address, OpcUa
 from drivers.opcua.paths import follow
 from drivers.opcua.quiet import hush
+from drivers.opcua.redundancy import Servers
 from drivers.opcua.requests import ReadRequest
-from drivers.opcua.session import Session, open_session
+from drivers.opcua.session import Session
 from drivers.opcua.subscribe import TOO_MANY, Subscriptions, is_one_of, without
 from drivers.opcua.wire import NO_TIME, Columns
 from gateway.core.clock import Clock
@@ -46,6 +47,7 @@ class OpcUaDriver:
         self._options = link.options
         self._clock = clock
         self._arrange(link.devices)
+        self._servers = Servers(link.id, link.options)
         self._session: Session | None = None
         self._subscriptions: Subscriptions | None = None
         self._nodes: dict[tuple[str, int], Any] = {}  # (device path, tag index) → NodeId of this session
@@ -83,7 +85,7 @@ class OpcUaDriver:
     async def connect(self) -> None:
         """Open a session, resolve every address in it, subscribe."""
         await self.close()
-        session = self._session = await open_session(self._link.id, self._options)
+        session = self._session = await self._servers.open()
         try:
             self._read_limit = plan.call_limit(session.nodes_per_read)
             self._requests.clear()

@@ -19,8 +19,8 @@ from drivers.opcua.library import InvalidSignature, ua
 from gateway.core.errors import DriverError, ProtocolError, Refused, Unavailable
 
 _REFUSALS = {
-    "BadUserAccessDenied": "refuses the user: check username and password",
-    "BadIdentityTokenRejected": "refuses the user: check username and password",
+    "BadUserAccessDenied": "refuses the user: check username and password, or the certificate of the user",
+    "BadIdentityTokenRejected": "refuses the user: check username and password, or the certificate of the user",
     "BadIdentityTokenInvalid": "refuses this kind of user: it may want a username, or allow no anonymous ones",
     "BadSecurityModeInsufficient": "wants a better protected conversation: check security.mode",
     "BadSecurityPolicyRejected": "refuses the security policy: check security.policy",

@@ -77,17 +77,25 @@ class Security(Options):
     )
 
 
+Endpoint = Annotated[str, Field(pattern=r"^opc\.tcp://[^\s/@]+(/\S*)?$")]
+
+
 class OpcUa(LinkOptions):
     """One OPC UA session."""
 
     type: Literal["opcua"]
-    endpoint: Annotated[str, Field(pattern=r"^opc\.tcp://[^\s/@]+(/\S*)?$")] = Field(
-        description="opc.tcp://host:port/path"
+    endpoint: Endpoint = Field(description="opc.tcp://host:port/path")
+    also: tuple[Endpoint, ...] = Field(
+        (), max_length=3, description="endpoints of the other servers of a redundant set: one of them is talked to"
     )
     security: Security = Field(description="{policy: Basic256Sha256, mode: SignAndEncrypt} or {policy: None}")
     username: str = Field("", description="user of the server; empty: anonymous")
     password: SecretStr | None = None
     password_file: str | None = Field(None, description="file that holds the password; read again at every connect")
+    user_certificate_file: str | None = Field(
+        None, description="certificate of the user, PEM or DER, in place of username"
+    )
+    user_key_file: str | None = Field(None, description="key of that certificate, PEM or DER, without a password")
     pki: str = Field(
         "/var/lib/pilot-gateway/pki",
         description="folder of certificates: own/, trusted/, issuers/, rejected/",
@@ -99,15 +107,30 @@ class OpcUa(LinkOptions):
     @field_validator("endpoint")
     @classmethod
     def _check_port(cls, endpoint: str) -> str:
-        mistake = "an endpoint is opc.tcp://host:port/path, the port at most 65535"
-        try:
-            parts = urlsplit(endpoint)
-            complete = bool(parts.hostname) and (parts.port is None or parts.port >= 0)
-        except ValueError as e:
-            raise ValueError(mistake) from e
-        if not complete:
-            raise ValueError(mistake)
-        return endpoint
+        return _checked(endpoint)
+
+    @field_validator("also")
+    @classmethod
+    def _check_ports(cls, also: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_checked, also))
+
+    @model_validator(mode="after")
+    def _check_servers(self) -> OpcUa:
+        if len({self.endpoint, *self.also}) <= len(self.also):
+            raise ValueError("endpoint and also name different servers, each once")
+        if self.also and self.security.server_name:
+            raise ValueError("server_name is for one server; with also, endpoints need the names of the certificates")
+        return self
+
+    @model_validator(mode="after")
+    def _check_certificate(self) -> OpcUa:
+        if (self.user_certificate_file is None) != (self.user_key_file is None):
+            raise ValueError("user_certificate_file and user_key_file belong together")
+        if self.user_certificate_file is not None and self.username:
+            raise ValueError("give either username or user_certificate_file")
+        if self.user_certificate_file is not None and self.security.policy == "None":
+            raise ValueError("user_certificate_file needs a security policy: without one nothing is signed")
+        return self
 
     @model_validator(mode="after")
     def _check_password(self) -> OpcUa:
@@ -116,3 +139,15 @@ class OpcUa(LinkOptions):
         if (self.password is not None or self.password_file is not None) and not self.username:
             raise ValueError("a password needs a username")
         return self
+
+
+def _checked(endpoint: str) -> str:
+    mistake = "an endpoint is opc.tcp://host:port/path, the port at most 65535"
+    try:
+        parts = urlsplit(endpoint)
+        complete = bool(parts.hostname) and (parts.port is None or parts.port >= 0)
+    except ValueError as e:
+        raise ValueError(mistake) from e
+    if not complete:
+        raise ValueError(mistake)
+    return endpoint

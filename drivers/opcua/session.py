@@ -20,6 +20,7 @@ from drivers.opcua.failures import Peer, translated
 from drivers.opcua.library import SECURITY_POLICIES, Buffer, Client, ua
 from drivers.opcua.options import OpcUa
 from drivers.opcua.requests import ReadRequest
+from drivers.opcua.users import User, user_of
 from drivers.opcua.wire import Columns, Published, published, read_results, response
 from gateway.core.errors import DriverError, ProtocolError, Refused, Unavailable
 
@@ -30,14 +31,15 @@ CHANNEL_S = 3600.0  # how long a security token should be valid
 RENEW_AFTER = 0.75  # of that time (Part 4, 5.5.2)
 CONNECT_TIMEOUTS = 4  # connecting takes at most this many times timeout_s
 CLOSE_S = 1.0  # for a polite goodbye
+HEALTHY = 200  # service levels from here on (Part 4, 6.6.2.4.2)
 
 NAMESPACES = ua.NodeId(ua.ObjectIds.Server_NamespaceArray)
 SERVER_STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)
-NODES_PER_READ = ua.NodeId(ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead)
-NODES_PER_TRANSLATE = ua.NodeId(
-    ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds
+SERVICE_LEVEL = ua.NodeId(ua.ObjectIds.Server_ServiceLevel)
+LIMITS = tuple(
+    ua.NodeId(getattr(ua.ObjectIds, f"Server_ServerCapabilities_OperationLimits_{name}"))
+    for name in ("MaxNodesPerRead", "MaxMonitoredItemsPerCall", "MaxNodesPerTranslateBrowsePathsToNodeIds")
 )
-ITEMS_PER_CALL = ua.NodeId(ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall)
 
 T = TypeVar("T")
 
@@ -51,7 +53,9 @@ class Session:
         self.nodes_per_read: int | None = None  # OperationLimits as the server tells them; 0: none
         self.items_per_call: int | None = None
         self.nodes_per_translate: int | None = None
+        self.service_level = 255  # how healthy the server says it is, 0 … 255; as a server alone where it says nothing
         self._client = client
+        self._replaceable = bool(options.also)
         self.timeout_s = options.timeout_s
         self._lost: DriverError | None = None
         self._keeper = asyncio.create_task(self._keep(), name=f"{peer.link}: keep the session")
@@ -113,14 +117,24 @@ class Session:
 
     async def learn(self) -> None:
         """Read what this server is like: its namespaces and its limits."""
-        told = await self.read(ReadRequest((NAMESPACES, NODES_PER_READ, ITEMS_PER_CALL, NODES_PER_TRANSLATE)))
-        namespaces, *limits = told.values
+        told = await self.read(ReadRequest((NAMESPACES, SERVICE_LEVEL, *LIMITS)))
+        namespaces, level, *limits = told.values
         if not isinstance(namespaces, list):
             raise ProtocolError(f"{self.peer}: the server does not tell its namespaces")
         self.namespaces = tuple(map(str, namespaces))
+        if isinstance(level, int):
+            self.service_level = level
         self.nodes_per_read, self.items_per_call, self.nodes_per_translate = (
             limit if isinstance(limit, int) else None for limit in limits
         )
+
+    def _judge(self, level: object) -> None:
+        """Give a server up that was healthy and no longer is, where there is another one."""
+        before = self.service_level
+        if isinstance(level, int):
+            self.service_level = level
+        if self._replaceable and self.service_level < HEALTHY <= before:
+            raise Unavailable(f"{self.peer} is no longer healthy (service level {level}): looking for another server")
 
     async def _keep(self) -> None:
         """Renew the security token, keep the session from timing out, and notice a peer that is silent."""
@@ -130,7 +144,7 @@ class Session:
         renew_s = channel_s * RENEW_AFTER
         pause_s = min(self.timeout_s, client.session_timeout / 1000 / 3, renew_s / 6)
         renewed_s = loop.time()
-        probe = ReadRequest((SERVER_STATE,))
+        probe = ReadRequest((SERVER_STATE, SERVICE_LEVEL))
         try:
             while True:
                 await asyncio.sleep(pause_s)
@@ -140,7 +154,7 @@ class Session:
                             await client.open_secure_channel(renew=True)
                         client.uaclient.revolve_security_token()
                     renewed_s = loop.time()
-                await self.read(probe)
+                self._judge((await self.read(probe)).values[1])
         except DriverError as e:
             self._lost = e
             abort(client)  # fails everyone who waits for an answer
@@ -165,14 +179,18 @@ async def open_session(link: str, options: OpcUa) -> Session:
             endpoint = await _choose(peer, options)
             if options.security.policy != "None":
                 await _protect(client, endpoint, peer, options)
-            password = await asyncio.to_thread(_password, peer, options)
+            user = await asyncio.to_thread(user_of, peer, options)
             try:
                 await client.connect_socket()
                 await client.send_hello()
                 await client.open_secure_channel()
                 await client.create_session()
                 _guard_password(client, peer, options)
-                await client.activate_session(username=options.username or None, password=password)
+                _guard_certificate(client, peer, user)
+                client.user_private_key = user.key
+                await client.activate_session(
+                    username=user.name or None, password=user.password, certificate=user.certificate
+                )
             except BaseException:
                 abort(client)
                 raise
@@ -276,17 +294,6 @@ def _protection(endpoint: Any) -> str:
     return policy if policy == "None" else f"{policy} {endpoint.SecurityMode.name}"
 
 
-def _password(peer: Peer, options: OpcUa) -> str | None:
-    if options.password_file is None:
-        return options.password.get_secret_value() if options.password else None
-    try:
-        return Path(options.password_file).read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as e:
-        raise Refused(f"{peer.link}: cannot read password_file {options.password_file}: {e.strerror}") from e
-    except UnicodeDecodeError as e:
-        raise Refused(f"{peer.link}: password_file {options.password_file} is not text in UTF-8") from e
-
-
 def _guard_password(client: Any, peer: Peer, options: OpcUa) -> None:
     """A password never travels in the clear, unless the technician switched all protection off."""
     if not options.username or (options.security.mode == "SignAndEncrypt" and options.security.policy != "None"):
@@ -297,3 +304,9 @@ def _guard_password(client: Any, peer: Peer, options: OpcUa) -> None:
     if options.security.policy != "None":
         raise Refused(f"{peer} wants the password in plain text: use security.mode SignAndEncrypt")
     log.warning("%s: the password of %s travels in plain text, because security.policy is None", peer, options.username)
+
+
+def _guard_certificate(client: Any, peer: Peer, user: User) -> None:
+    """Whether the server knows users with certificates at all."""
+    if user.certificate is not None and not client.server_policy(ua.UserTokenType.Certificate).PolicyId:
+        raise Refused(f"{peer} takes no users with certificates: leave out user_certificate_file")

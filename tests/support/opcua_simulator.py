@@ -9,12 +9,17 @@ from asyncua.server.address_space import AddressSpace, AttributeValue, NodeData,
 from asyncua.server.internal_server import InternalServer
 from asyncua.server.standard_address_space import standard_address_space
 
-from drivers.opcua.library import Server
+from drivers.opcua.library import Server, ua
 from drivers.opcua.simulator import OpcUaSimulator
 
 
 class QuickSimulator(OpcUaSimulator):
     """As OpcUaSimulator, for tests that start many."""
+
+    async def say_service_level(self, level: int) -> None:
+        """How healthy it says it is, 0 … 255."""
+        node = self._server.get_node(ua.NodeId(ua.ObjectIds.Server_ServiceLevel))
+        await node.write_value(ua.Variant(level, ua.VariantType.Byte))
 
     def _new_server(self) -> Any:
         server = Server(iserver=_QuickServer())

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from drivers.opcua import pki
 from drivers.opcua.driver import OpcUaDriver
 from gateway.core.clock import SystemClock
 from gateway.core.errors import Refused, Unavailable
@@ -305,6 +306,30 @@ async def test_f18_a_server_of_a_trusted_authority_sends_its_chain(tmp_path: Pat
         (pki / "issuers" / "crl").mkdir(parents=True)
         (pki / "issuers" / "crl" / "line.crl").write_bytes(line.revoking(server.certificate).public_bytes(Encoding.DER))
         with pytest.raises(Refused, match="the authority LineCA revoked it on"):
+            await driver.connect()
+        await driver.close()
+
+
+async def test_a_user_with_a_certificate_is_let_in_where_the_server_knows_it(tmp_path: Path) -> None:
+    (tmp_path / "trusted").mkdir()
+    known = tmp_path / "server" / "trusted" / "certs"
+    known.mkdir(parents=True)
+    users = {}
+    for name in ("known", "stranger"):
+        pki.own(tmp_path / name, name)
+        own = tmp_path / name / "own"
+        users[name] = {"user_certificate_file": f"{own}/{name}.der", "user_key_file": f"{own}/{name}.key"}
+    shutil.copy(users["known"]["user_certificate_file"], known)
+    async with foreign_server(counters=1, users=str(tmp_path / "server")) as server:
+        shutil.copy(server.certificate, tmp_path / "trusted")
+        protected: dict[str, Any] = {"security": {"policy": "Basic256Sha256", "mode": "Sign"}, "pki": tmp_path}
+        async with (
+            connected(link_to(server.port, counters(1), **protected, **users["known"])) as driver,
+            listening(driver) as heard,
+        ):
+            await heard.until(lambda h: bool(h.values), "a value")
+        driver = OpcUaDriver(link_to(server.port, counters(1), **protected, **users["stranger"]), SystemClock())
+        with pytest.raises(Refused, match="check username and password, or the certificate of the user"):
             await driver.connect()
         await driver.close()
 

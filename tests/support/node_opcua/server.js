@@ -16,7 +16,7 @@ const {
 
 const options = {
   port: 0, counters: 10, counting: Infinity, counterMs: 200, namespacesFirst: 0, username: "reader", password: "secret",
-  missing: [], limits: {}, capabilities: {}, ...JSON.parse(process.argv[2] || "{}"),
+  users: "" /* a folder: certificates of users are trusted there */, missing: [], limits: {}, capabilities: {}, ...JSON.parse(process.argv[2] || "{}"),
 };
 const URI = "urn:test:foreign";
 const PKI = path.join(__dirname, "node_modules", ".cache", "pki"); // making keys takes 20 s: once is enough
@@ -24,7 +24,7 @@ const PKI = path.join(__dirname, "node_modules", ".cache", "pki"); // making key
 async function main() {
   fs.mkdirSync(PKI, { recursive: true });
   const serverCertificateManager = new OPCUACertificateManager({ rootFolder: PKI, automaticallyAcceptUnknownCertificate: true });
-  const userCertificateManager = new OPCUACertificateManager({ rootFolder: path.join(PKI, "users"), automaticallyAcceptUnknownCertificate: true });
+  const userCertificateManager = new OPCUACertificateManager({ rootFolder: options.users || path.join(PKI, "users"), automaticallyAcceptUnknownCertificate: !options.users });
   await serverCertificateManager.initialize();
   await userCertificateManager.initialize();
   const applicationUri = "urn:test:foreign-server";
