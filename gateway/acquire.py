@@ -25,7 +25,7 @@ from gateway.health import LinkHealth, State
 
 log = logging.getLogger("gateway.acquire")
 
-SLOTS = 4  # links of one period are due in so many groups: few wake-ups, and not all at once
+SLOTS = 2  # links of one period are due in so many groups: few wake-ups and commits, and not all at once
 MOST_WAIT_S = 6.0  # a device that comes back is seen within 10 s: jitter and connecting take their time too
 REFUSED_WAIT_S = 30.0  # only a person can mend it; do not fill the server's log meanwhile
 
