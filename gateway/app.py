@@ -165,7 +165,7 @@ class App:
 
     def _make(self, settings: Settings, links: list[str], sinks: list[str]) -> _Parts:
         """Drivers and sinks, no I/O yet. What is wrong with a link or a sink shows here, before anything is touched."""
-        identity = Identity(self.health.gateway, self.health.boot)
+        identity = Identity(self.health.gateway, self.health.boot, settings.journal.directory)
         parts = _Parts()
         for link in (link for line in settings.lines for link in line.links if link.id in links):
             parts.drivers.append((link, DRIVERS[link.type].make_driver(link, self.clock)))

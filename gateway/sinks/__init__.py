@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from gateway.core.clock import Clock
@@ -22,6 +23,7 @@ class Identity:
 
     gateway: str  # slug
     boot: str  # 8 hex digits, one per start
+    directory: Path | None = None  # where a sink may keep what it must know after a restart; None: nowhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from gateway.core.options import Options
 from gateway.sinks import Identity, mqtt_payload
 from gateway.sinks.mqtt_payload import DataEncoder, Topics
 from gateway.sinks.mqtt_session import Delivery, Message, Session
+from gateway.sinks.mqtt_shown import ShownDevices
 from gateway.sinks.mqtt_socket import BufferedClient
 from gateway.sinks.options import MqttOptions
 from gateway.sinks.security import read_secret, tls_context
@@ -65,6 +66,8 @@ class MqttSink:
         self._shown: dict[str, _Shown] = {}  # by device path, on this connection
         self._runs: dict[tuple[str, str], bytes] = {}  # run state by (site, line), on this connection
         self._gone: dict[str, Device] = {}  # taken out of the configuration; whether the broker knows is not sure
+        self._file = ShownDevices(identity.directory, name, self._where, options.prefix)
+        self._file_read = False
         self._post: Delivery | None = None  # states that are on their way
         self._short_lives = 0
 
@@ -89,13 +92,16 @@ class MqttSink:
         session = Session(self._make_client(), self._where, options.window, options.timeout_s, most_bytes)
         self._session = session
         try:
+            await self._recall()
             await session.open(options.host, options.port, options.keepalive_s)
             self._forget_shown()
+            await self._remember()
             self._post = None
             refused = await session.deliver(self._birth(session))
             if refused:
                 raise SinkUnavailable(f"{self._where}: meta or state {next(iter(refused.values()))}", slow=True)
             self._gone.clear()
+            await self._remember()
         except BaseException:
             session.end(SinkUnavailable(f"the connection to {self._where} was given up"))
             raise
@@ -203,6 +209,7 @@ class MqttSink:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(due):
                         await self._board.changed()
+                await self._remember()
             self._online.clear()
 
     def _show(self, session: Session, now: float, regular: bool) -> None:
@@ -252,6 +259,18 @@ class MqttSink:
         return messages
 
     # ------------------------------------------------------------------- devices that are no longer configured
+
+    async def _recall(self) -> None:
+        """Once: whatever an earlier life showed is gone, unless it is on the board when a connection is made."""
+        if not self._file_read:
+            self._gone |= {device.path: device for device in await asyncio.to_thread(self._file.read)}
+            self._file_read = True
+
+    async def _remember(self) -> None:
+        """Keep what the broker shows, or is about to."""
+        shown = [*self._gone.values(), *(entry.device for entry in self._board.states())]
+        if self._file.differs(shown):
+            await asyncio.to_thread(self._file.write, shown)
 
     def _take_gone(self, entries: Sequence[DeviceState]) -> list[Device]:
         """Those that are shown and are not on the board any more; now they are not shown either."""

@@ -106,6 +106,32 @@ async def test_retained_topics_tell_a_late_subscriber_everything(broker: Mosquit
     assert heard["wuxi/pl1/reactor/live"]["_bad"]["temperature"] == "bad"
 
 
+async def retained(broker: Mosquitto) -> set[str]:
+    """Where the broker shows something to a newcomer, but for the gateway itself."""
+    async with Subscriber(broker.port) as newcomer:
+        await newcomer.hear("gw1/state")
+        await newcomer.hear("/run")  # both are published after all that may be cleared
+        return {each.topic for each in newcomer.heard if each.payload and "/gateways/" not in each.topic}
+
+
+async def test_what_is_taken_out_while_the_gateway_is_stopped_is_cleared_at_the_next_start(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    meter, gone = device("meter"), device("gone")
+    identity = Identity("gw1", "9f3a11c2", tmp_path)
+    options = MqttOptions(type="mqtt", host="127.0.0.1", port=broker.port)
+    first = MqttSink("mqtt", options, identity, LiveBoard([meter, gone]), SystemClock())
+    async with living(first), Subscriber(broker.port) as subscriber:
+        await subscriber.hear("/gone/live", 1)
+        await subscriber.hear("/meter/live", 1)
+    before = await retained(broker)
+    assert {f"pilot/v1/wuxi/pl1/gone/{what}" for what in ("live", "state", "meta")} <= before
+    sink = MqttSink("mqtt", options, identity, LiveBoard([meter]), SystemClock())
+    await sink.connect()
+    await sink.close()
+    assert await retained(broker) == {topic for topic in before if "/gone/" not in topic}
+
+
 async def test_a_change_of_quality_is_shown_at_once_and_new_values_at_their_interval(broker: Mosquitto) -> None:
     board = LiveBoard([meter := device()])
     sink = make(broker, board, live_interval_s=3600)
