@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 KINDS = ("silence", "late", "refuse", "garbage", "frozen", "sentinel")
+KEYS = ("register", "code", "delay_s", "times")
 OF_VALUES = ("frozen", "sentinel")  # those that change what stands in the registers, not what becomes of a request
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from drivers.modbus.encode import Encoder, Piece, exponents
-from drivers.modbus.faults import Fault, Faults
+from drivers.modbus.faults import KEYS, Fault, Faults
 from drivers.modbus.options import (
     Address,
     Limits,
@@ -94,6 +94,8 @@ class ModbusSimulator:
 
     def fault(self, kind: str, device: str = "", **how: Any) -> Fault:
         """Let a device (default: all) misbehave until ``mend``; see ``faults.Fault`` for the kinds and their keys."""
+        if unknown := set(how) - set(KEYS):
+            raise ValueError(f"{', '.join(sorted(unknown))} is no key of a fault; there are {', '.join(KEYS)}")
         fault = Fault(kind, self._addresses[device] if device else None, **how)
         for name in [device] if device else self._played_by:
             if kind == "frozen":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import click
 import orjson
@@ -38,6 +38,8 @@ Playing = Sequence[tuple[Link, Simulator]]
 @click.option("--interval-s", type=click.FloatRange(0.01, 60), default=0.2, show_default=True,
               help="How often its values change.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True, help="Another number: another plant.")
+@click.option("--fault", "faults", multiple=True, metavar="KIND[:DEVICE[:KEY=VALUE]…]",
+              help="Let Modbus devices misbehave: silence, late, refuse, garbage, frozen, sentinel.")  # fmt: skip
 @click.option("--format", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def simulate(
     line_file: Path,
@@ -47,6 +49,7 @@ def simulate(
     speed: float,
     interval_s: float,
     seed: int,
+    faults: tuple[str, ...],
     output: str,
 ) -> None:
     """Play every instrument of LINE_FILE until stopped.
@@ -54,6 +57,10 @@ def simulate(
     \b
     Example:
       pilot-gateway simulate config/lines/reactor-skid.yaml --host 127.0.0.1 --modbus-port 5020 --opcua-port 4840
+      pilot-gateway simulate config/lines/pl1.yaml --fault sentinel:meter --fault refuse:jacket:register=4:code=2
+
+    Keys of faults: delay_s of late; code (the exception) of refuse; register: only requests that touch it; times: after
+    so many requests it is over.
 
     With --format json each line of the output is an object: first where every link listens, at the end how many
     write requests came (the gateway sends none).
@@ -64,7 +71,10 @@ def simulate(
     if not speed * interval_s <= 86_400:
         raise click.UsageError("--speed times --interval-s must stay below a day")
     links = placed(line.links, host, ports)
-    run_loop(_simulate(line, links, Plant(line.devices, seed), speed, interval_s, output))
+    playing = [(link, DRIVERS[link.type].make_simulator(link)) for link in links]
+    for text in faults:
+        misbehave(playing, text)
+    run_loop(_simulate(line, playing, Plant(line.devices, seed), speed, interval_s, output))
 
 
 def placed(links: Sequence[Link], host: str | None, ports: dict[str, int | None]) -> tuple[Link, ...]:
@@ -81,12 +91,45 @@ def placed(links: Sequence[Link], host: str | None, ports: dict[str, int | None]
     return tuple(moved)
 
 
-async def _simulate(
-    line: Line, links: Sequence[Link], plant: Plant, speed: float, interval_s: float, output: str
-) -> None:
+def misbehave(playing: Playing, text: str) -> None:
+    """Put the fault into force that ``text`` describes; raises click.BadParameter with a sentence."""
+    kind, _, rest = text.partition(":")
+    device, *keys = rest.split(":")
+    able = [
+        (link, simulator.fault)
+        for link, simulator in playing
+        if isinstance(simulator, Faulty) and (not device or device in {each.id for each in link.devices})
+    ]
+    if not able:
+        known = [each.id for link, simulator in playing if isinstance(simulator, Faulty) for each in link.devices]
+        there = f"there are {', '.join(known)}" if known else "there is none in this line"
+        raise click.BadParameter(f"{device or 'that'} is no Modbus device; {there}", param_hint="--fault")
+    try:
+        how = {key: _number(value) for key, _, value in (each.partition("=") for each in keys)}
+        for _, fault in able:
+            fault(kind, device, **how)
+    except ValueError as error:
+        raise click.BadParameter(f"{text}: {error}", param_hint="--fault") from error
+
+
+@runtime_checkable
+class Faulty(Protocol):
+    """A simulator whose devices can be made to misbehave."""
+
+    def fault(self, kind: str, device: str = "", **how: Any) -> object:
+        """Raises ValueError for a kind or a key that it does not know."""
+
+
+def _number(text: str) -> float:
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError as error:
+        raise ValueError(f'"{text}" is no number') from error
+
+
+async def _simulate(line: Line, playing: Playing, plant: Plant, speed: float, interval_s: float, output: str) -> None:
     stop = asyncio.Event()
     on_stop_signal(stop.set)
-    playing = [(link, DRIVERS[link.type].make_simulator(link)) for link in links]
     try:
         for link, simulator in playing:
             await _start(link, simulator)

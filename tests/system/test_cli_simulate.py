@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from gateway.cli import cli
 from gateway.cli.places import config_folder
 from gateway.demo import files
 from gateway.settings import load_line_file
@@ -90,3 +92,36 @@ async def test_a_taken_port_is_a_sentence() -> None:
     assert f"modbus-tcp://127.0.0.1:{port}" in ended.stderr
     assert "choose another port" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+async def test_faults_on_demand(tmp_path: Path) -> None:
+    """One device says "no value", one register of another is refused, the rest is well."""
+    command = gateway_command(
+        *("simulate", str(SKID), "--host", "127.0.0.1", "--modbus-port", "0", "--opcua-port", "0", "--format", "json"),
+        *("--fault", "sentinel:meter", "--fault", "refuse:jacket:register=4:code=2"),
+    )
+    async with run_process(*command) as simulator:
+        ready: dict[str, Any] = json.loads((await simulator.wait_for('"ready":true')).string)
+        addresses = {link["link"]: link["address"] for link in ready["links"]}
+        config = files.write_config(config_folder(), tmp_path, addresses, {"host": "127.0.0.1"}, 0)
+        line_file = config.parent / "lines" / SKID.name
+        ended = await run_to_end(*gateway_command("read", str(line_file), "--format", "json", "--timeout", "25"))
+    rows = json.loads(ended.stdout)["readings"]
+    bad = {(row["device"], row["tag"]) for row in rows if row["quality"] == "bad"}
+    meter = {(row["device"], row["tag"]) for row in rows if row["device"] == "meter"}
+    assert bad == meter | {("jacket", "working_output")}
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("explosion:meter", "explosion:meter: explosion is no fault; there are silence, late"),
+        ("late:metr", "metr is no Modbus device; there are "),
+        ("late:meter:delay=2", "delay is no key of a fault; there are register, code, delay_s, times"),
+        ("late:meter:delay_s=two", '"two" is no number'),
+    ],
+)
+def test_a_fault_that_there_is_not(fault: str, sentence: str) -> None:
+    result = CliRunner().invoke(cli, ["simulate", str(SKID), "--fault", fault])
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.output.split())
