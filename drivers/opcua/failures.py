@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from drivers.opcua.library import InvalidSignature, ua
+from drivers.opcua.wire import BROKEN
 from gateway.core.errors import DriverError, ProtocolError, Refused, Unavailable
 
 _REFUSALS = {
@@ -71,6 +72,19 @@ def translated(peer: Peer) -> Iterator[None]:
         raise Unavailable(f"{peer}: the connection is lost ({e.strerror or e})") from e
     except (ua.UaError, ValueError) as e:
         raise ProtocolError(f"{peer}: an answer that makes no sense ({e})") from e
+    except BROKEN as e:
+        if not _raised_in_library(e):
+            raise
+        raise ProtocolError(f"{peer}: an answer that makes no sense ({type(e).__name__}: {e})") from e
+
+
+def _raised_in_library(error: BaseException) -> bool:
+    """Whether it comes out of asyncua, which says so of bytes that are no answer; from elsewhere it is a bug."""
+    trace, name = error.__traceback__, ""
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__"))
+        trace = trace.tb_next
+    return name.partition(".")[0] == "asyncua"
 
 
 def of_status(peer: Peer, code: int) -> DriverError:

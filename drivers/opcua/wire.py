@@ -97,15 +97,18 @@ def read_results(raw: bytes) -> Columns:
     except _STRANGE:
         answer: Any = response(ua.ReadResponse, Buffer(raw))
     answer.ResponseHeader.ServiceResult.check()
-    return columns_of(answer.Results)
+    return columns_of(answer.Results or ())
 
 
 def response(kind: type[T], data: object) -> T:
     """The message in ``data``, decoded by asyncua; raises ProtocolError where the bytes make no such message."""
     try:
         answer: T = struct_from_binary(kind, data)
-    except _BROKEN as e:
+    except BROKEN as e:
         raise ProtocolError(f"an answer that is not OPC UA: {kind.__name__} cannot be decoded ({e})") from e
+    said, meant = getattr(answer, "TypeId", None), getattr(kind(), "TypeId", None)
+    if said != meant:  # asyncua decodes whatever comes as what it hopes for
+        raise ProtocolError(f"an answer of another kind than {kind.__name__}: {said}")
     return answer
 
 
@@ -117,10 +120,10 @@ def published_of(answer: Any) -> Published:
     result = answer.Parameters
     message = result.NotificationMessage
     ours = Published(result.SubscriptionId, message.SequenceNumber, [])
-    for data in message.NotificationData:
+    for data in message.NotificationData or ():
         if isinstance(data, ua.DataChangeNotification):
-            columns = columns_of(item.Value for item in data.MonitoredItems)
-            columns.handles = [item.ClientHandle for item in data.MonitoredItems]
+            columns = columns_of(item.Value for item in data.MonitoredItems or ())
+            columns.handles = [item.ClientHandle for item in data.MonitoredItems or ()]
             ours.data.append(columns)
         elif isinstance(data, ua.StatusChangeNotification):
             ours.changed = data.Status.value
@@ -167,7 +170,7 @@ class _Strange(Exception):
     """Not built as most messages are: asyncua shall decide."""
 
 
-_BROKEN = (
+BROKEN = (
     ua.UaError,
     StructError,
     ValueError,
@@ -180,7 +183,7 @@ _BROKEN = (
 )
 """What asyncua raises at bytes that make no sense."""
 
-_STRANGE = (_Strange, *_BROKEN)
+_STRANGE = (_Strange, *BROKEN)
 
 _PUBLISH_RESPONSE = b"\x01\x00" + ua.ObjectIds.PublishResponse_Encoding_DefaultBinary.to_bytes(2, "little")
 _READ_RESPONSE = b"\x01\x00" + ua.ObjectIds.ReadResponse_Encoding_DefaultBinary.to_bytes(2, "little")

@@ -11,6 +11,7 @@ from tests.prove import (
     gateway_kill,
     journal_kill,
     journal_model,
+    opcua_fuzz,
     opcua_recovery,
     outage,
     power_cut,
@@ -41,6 +42,7 @@ PROOFS: Mapping[str, Proof] = {
         clock,
         soak,
         fuzz,
+        opcua_fuzz,
     )
 }
 """In the order of the table."""

@@ -96,7 +96,7 @@ def theirs_published(raw: bytes) -> Any:
 def theirs_read(raw: bytes) -> Any:
     answer: Any = response(ua.ReadResponse, Buffer(raw))
     answer.ResponseHeader.ServiceResult.check()
-    return columns_of(answer.Results)
+    return columns_of(answer.Results or ())
 
 
 def text_of(decoded: Columns | Published) -> str:
@@ -235,3 +235,19 @@ def test_the_common_message_needs_no_help(monkeypatch: pytest.MonkeyPatch) -> No
     (columns,) = published(raw).data
     assert columns.values == [value for value, _ in kinds * 3]
     assert columns.handles == list(range(18))
+
+
+def test_an_answer_of_another_kind_is_a_protocol_error() -> None:
+    """Also where its bytes would make sense as what was asked for."""
+    fault = struct_to_binary(ua.ServiceFault()) + read_response([])[28:]
+    with pytest.raises(ProtocolError, match="of another kind than ReadResponse"):
+        read_results(fault)
+
+
+def test_no_results_at_all_are_none() -> None:
+    """A null array, in an answer that is left to asyncua because of its diagnostics."""
+    answer = ua.ReadResponse()
+    answer.ResponseHeader.ServiceDiagnostics = ua.DiagnosticInfo(SymbolicId=1)
+    raw = bytes(struct_to_binary(answer))
+    nothing = raw[:-8] + b"\xff" * 8
+    assert len(read_results(nothing)) == 0
