@@ -172,8 +172,10 @@ class Line:
     def open(self) -> None:
         """A new connection."""
         policy: Any = SecurityPolicyNone
-        self.protocol: Any = UASocketProtocol(3600, policy())
-        self.protocol.connection_made(_Transport(self.protocol))
+        protocol: Any = UASocketProtocol(3600, policy())
+        self.protocol = protocol
+        transport: Any = _Transport(self.protocol)
+        self.protocol.connection_made(transport)
         self.sequence = 0
         self.driver._read_limit = plan.CALL_LIMIT  # as connect does
         self.driver._requests.clear()
