@@ -5,6 +5,7 @@ In: a group of tags. Out: a Scan of their wire values. ``plan.py`` decides what 
 together:
 
 - an exception answer is a status of the tags of that request; the others keep their values, the connection stays;
+- a device that is busy (exception 5, 6) is asked once more a moment later;
 - values that the device refuses (exception 1, 2, 3) are found and left out, told once in the log, and tried again;
 - a timeout is a silent device (NoAnswer), and so is a converter that says it got no answer (exception 10, 11); its
   neighbours on the link go on;
@@ -14,6 +15,7 @@ together:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -43,6 +45,8 @@ REFUSALS = {
 }
 """Exception code → status of the tags that were asked for. Any other code is the device's own: BadDeviceFailure."""
 
+BUSY = Status.BAD_RESOURCE_UNAVAILABLE
+BUSY_S = 0.1  # quiet time before a device that was busy is asked once more in the same poll
 PATIENCE = 3  # unanswered requests in a row, of all devices of the link, after which the connection is made anew
 
 
@@ -52,6 +56,7 @@ class _Poll:
 
     unit: int
     isolation: Isolation
+    busy: bool = False  # it was busy in the last poll, also when asked once more: others shall not wait for it again
     blocks: tuple[Block, ...] = field(init=False)
     questions: tuple[Question, ...] = field(init=False)  # one per block
     decoder: Decoder = field(init=False)
@@ -139,6 +144,7 @@ class ModbusDriver:
         brought, error = await self._exchange.ask_all(poll.unit, poll.questions)
         if error is None:
             self._silent = 0
+            poll.busy = False
             poll.isolation.given()
             return brought
         if brought:
@@ -153,13 +159,20 @@ class ModbusDriver:
         isolation = poll.isolation
         isolation.begin(now_ns)
         known = iter(first)
+        asked_again = busy = False
         while (block := isolation.next()) is not None:
             outcome = next(known, None)
             if outcome is None:
                 outcome = await self._ask(group.device, poll.unit, block)
+            if outcome is BUSY and not (asked_again or poll.busy):
+                asked_again = True
+                await asyncio.sleep(BUSY_S)
+                outcome = await self._ask(group.device, poll.unit, block)
+            busy |= outcome is BUSY
             if not isolation.take(outcome):
                 raise NoAnswer(self._silence(group.device, poll.unit, block, outcome))
         answers = isolation.end()
+        poll.busy = busy
         if isolation.blocks != poll.blocks:
             poll.use(group, isolation.blocks)
         if isolation.news:

@@ -164,7 +164,7 @@ async def test_f6_a_wrong_unit_is_named() -> None:
             await driver.read(driver.polled[0])
 
 
-@pytest.mark.parametrize("code", [4, 5, 6, 7, 8, 9, 12])
+@pytest.mark.parametrize("code", [4, 7, 8, 9, 12])
 @hurried
 async def test_f7_an_exception_is_a_status_and_no_reason_to_reconnect(code: int) -> None:
     async with meter(lambda q: (q.frame(bytes((0x83, code))),)) as (driver, server):
@@ -172,6 +172,33 @@ async def test_f7_an_exception_is_a_status_and_no_reason_to_reconnect(code: int)
         assert scan.values == (None,) * 4
         assert scan.status == (REFUSALS.get(code, Status.BAD_DEVICE_FAILURE),) * 4
         await assert_right(driver, server)
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("code", [5, 6])
+@hurried
+async def test_f7_a_busy_device_is_asked_once_more_a_moment_later(code: int) -> None:
+    """Within the poll; one that stays busy is not waited for again until it has answered."""
+
+    def busy(question: Question) -> Sequence[Step]:
+        return (question.frame(bytes((0x83, code))),)
+
+    loop = asyncio.get_running_loop()
+    async with meter(busy, rightly, busy, busy, busy) as (driver, server):
+        begin = loop.time()
+        await assert_right(driver, server)
+        assert 0.05 < loop.time() - begin < 0.5
+        scan = await driver.read(driver.polled[0])
+        assert scan.values == (None,) * 4
+        assert scan.status == (Status.BAD_RESOURCE_UNAVAILABLE,) * 4
+        begin = loop.time()
+        assert (await driver.read(driver.polled[0])).values == (None,) * 4
+        assert loop.time() == begin
+        assert len(server.questions) == 5
+        await assert_right(driver, server)
+        server.script.append(busy)
+        await assert_right(driver, server)
+        assert len(server.questions) == 8
         assert server.connections == 1
 
 
