@@ -18,12 +18,14 @@ A null variant and an array of which no element is asked for are BadTypeMismatch
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import isfinite
 from typing import Any
 
 from drivers.opcua.library import ua
+from drivers.opcua.nodes import Path
+from drivers.opcua.structures import STRUCTURE, Definitions, walk
 from drivers.opcua.wire import ARRAY, MATRIX, Columns
 from gateway.core.errors import ProtocolError
 from gateway.core.model import Device, Kind, Scan, TimeSource, Value
@@ -46,12 +48,21 @@ _MISMATCH = object()
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """An element of an array, a field of a structure, or a field of an element."""
+
+    element: int | None = None
+    path: Path = ()
+    definitions: Definitions = field(default_factory=dict, compare=False)  # of the server's structures
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """What a client handle stands for: one tag."""
 
     device: int  # position in the link's devices
     index: int  # position in device.tags
-    element: int | None = None  # of the array, where the tag is one
+    part: Part | None = None  # what of the value the tag is, where it is not all of it
 
 
 # -------------------------------------------------------------------------------------------------------- scans
@@ -72,7 +83,7 @@ def notification_scans(
     if any(items.status):
         overflows = sum(code & OVERFLOW == OVERFLOW for code in items.status)
     found = [slots[handle] for handle in handles]
-    pick(items, {position: slot.element for position, slot in enumerate(found) if slot.element is not None})
+    pick(items, {position: slot.part for position, slot in enumerate(found) if slot.part is not None})
     device = found[0].device if found else 0
     if len(set(handles)) == len(handles) and all(slot.device == device for slot in found):  # nearly always
         if not found:
@@ -91,21 +102,31 @@ def notification_scans(
     return scans, overflows
 
 
-def pick(data: Columns, elements: Mapping[int, int]) -> None:
-    """Put an element in the place of its array, at the positions in ``data`` that are keys of ``elements``.
+def pick(data: Columns, parts: Mapping[int, Part]) -> None:
+    """Put a part in the place of its value, at the positions in ``data`` that are keys of ``parts``.
 
-    An array that is too short has BadIndexRangeNoData; what is no array is left as none of the types that are taken.
+    An array that is too short has BadIndexRangeNoData; what has no such part becomes none of the types that are taken.
     """
-    for position, element in elements.items():
-        kind, value = data.types[position], data.values[position]
+    for position, part in parts.items():
         if data.status[position] >= BAD:
             continue
-        if not kind & ARRAY or kind & MATRIX or value is None:
-            data.types[position] = MATRIX
-        elif element >= len(value):
-            data.status[position] = BAD_INDEX_RANGE_NO_DATA
-        else:
-            data.types[position], data.values[position] = kind & ~ARRAY, value[element]
+        if part.element is not None:
+            _pick_element(data, position, part.element)
+        if part.path and data.status[position] < BAD:
+            found = None
+            if data.types[position] == STRUCTURE:
+                found = walk(data.values[position], part.path, part.definitions)
+            data.types[position], data.values[position] = found or (MATRIX, None)
+
+
+def _pick_element(data: Columns, position: int, element: int) -> None:
+    kind, value = data.types[position], data.values[position]
+    if not kind & ARRAY or kind & MATRIX or value is None:
+        data.types[position] = MATRIX
+    elif element >= len(value):
+        data.status[position] = BAD_INDEX_RANGE_NO_DATA
+    else:
+        data.types[position], data.values[position] = kind & ~ARRAY, value[element]
 
 
 def scan_of(device: Device, index: tuple[int, ...], data: Columns, received_ns: int) -> Scan:

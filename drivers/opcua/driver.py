@@ -16,17 +16,19 @@ from dataclasses import replace
 from typing import Any
 
 from drivers.opcua import plan
-from drivers.opcua.decode import Slot, pick, scan_of
+from drivers.opcua.decode import Part, Slot, pick, scan_of
+from drivers.opcua.definitions import load
 from drivers.opcua.failures import ServiceFault
 from drivers.opcua.learn import asks, learn, taught
 from drivers.opcua.library import ua
-from drivers.opcua.nodes import Way, index_of, indexes_of, parse
+from drivers.opcua.nodes import Way, index_of, indexes_of, parse, parse_path
 from drivers.opcua.options import Address, OpcUa
 from drivers.opcua.paths import follow
 from drivers.opcua.quiet import hush
 from drivers.opcua.redundancy import Servers
 from drivers.opcua.requests import ReadRequest
 from drivers.opcua.session import Session
+from drivers.opcua.structures import Definitions
 from drivers.opcua.subscribe import TOO_MANY, Subscriptions, is_one_of, without
 from drivers.opcua.wire import NO_TIME, Columns
 from gateway.core.clock import Clock
@@ -52,7 +54,8 @@ class OpcUaDriver:
         self._subscriptions: Subscriptions | None = None
         self._nodes: dict[tuple[str, int], Any] = {}  # (device path, tag index) → NodeId of this session
         self._requests: dict[Group, list[ReadRequest]] = {}
-        self._elements: dict[Group, dict[int, int]] = {}  # position in the group → element of an array
+        self._parts: dict[Group, dict[int, Part]] = {}  # position in the group → part of the value
+        self._definitions: Definitions = {}  # of the structures that tags are fields of
         self._read_limit = plan.CALL_LIMIT
         self._said: set[str] = set()  # what was logged once for this driver
         hush()
@@ -89,8 +92,9 @@ class OpcUaDriver:
         try:
             self._read_limit = plan.call_limit(session.nodes_per_read)
             self._requests.clear()
-            self._elements.clear()
+            self._parts.clear()
             await self._resolve(session)
+            await self._define(session)
             await self._learn(session)
             await self._subscribe(session)
         except BaseException:
@@ -137,6 +141,25 @@ class OpcUaDriver:
                     f"{_address(lost).node}"
                 )
 
+    def _part(self, address: Address) -> Part | None:
+        if address.element is None and not address.path:
+            return None
+        return Part(address.element, parse_path(address.path) if address.path else (), self._definitions)
+
+    async def _define(self, session: Session) -> None:
+        """Read how the structures lie in their bytes that tags are fields of: they may have changed since (F22)."""
+        fields = [
+            self._nodes[device.path, i]
+            for device in self._devices
+            for i, tag in enumerate(device.tags)
+            if _address(tag).path and (device.path, i) in self._nodes
+        ]
+        try:
+            self._definitions = await load(session, list(dict.fromkeys(fields))) if fields else {}
+        except ServiceFault as e:
+            log.warning("%s: the server does not say how its structures are built", e)
+            self._definitions = {}
+
     async def _learn(self, session: Session) -> None:
         """Complete the devices with what the server says of units, ranges and enumerations and the file does not.
 
@@ -146,7 +169,7 @@ class OpcUaDriver:
             (device, i, self._nodes[self._link.devices[device].path, i])
             for device, configured in enumerate(self._link.devices)
             for i, tag in enumerate(configured.tags)
-            if asks(tag) and (configured.path, i) in self._nodes
+            if asks(tag) and not _address(tag).path and (configured.path, i) in self._nodes
         ]
         nodes: dict[Any, bool] = {}
         for device, i, node in places:
@@ -181,7 +204,7 @@ class OpcUaDriver:
         for group in self._wanted_pushed:
             device = position[group.device.path]
             for i in group.index:
-                slot = Slot(device, i, _address(group.device.tags[i]).element)
+                slot = Slot(device, i, self._part(_address(group.device.tags[i])))
                 node = self._nodes.get((group.device.path, i))
                 if node is None:
                     subscriptions.failed.setdefault(device, {})[i] = Status.BAD_NODE_ID_UNKNOWN
@@ -209,10 +232,10 @@ class OpcUaDriver:
         if session is None:
             raise Unavailable(f"{self._link.id}: not connected")
         data = await self._read_all(session, group)
-        if group not in self._elements:
-            elements = [_address(tag).element for tag in group.tags]
-            self._elements[group] = {i: element for i, element in enumerate(elements) if element is not None}
-        pick(data, self._elements[group])
+        if group not in self._parts:
+            parts = [self._part(_address(tag)) for tag in group.tags]
+            self._parts[group] = {i: part for i, part in enumerate(parts) if part is not None}
+        pick(data, self._parts[group])
         return scan_of(group.device, group.index, data, self._clock.time_ns())
 
     async def _read_all(self, session: Session, group: Group) -> Columns:

@@ -80,7 +80,7 @@ async def _properties(session: Session, nodes: Sequence[Any], names: Sequence[st
                 for each in found
                 if each.BrowseName.NamespaceIndex == 0 and each.BrowseName.Name in names
             ]
-    values = await _read(session, [property_ for property_, _, _ in places], ua.AttributeIds.Value)
+    values = await read_attribute(session, [property_ for property_, _, _ in places], ua.AttributeIds.Value)
     for (_, node, which), value in zip(places, values, strict=True):
         told[node][which] = value
     return told
@@ -88,7 +88,7 @@ async def _properties(session: Session, nodes: Sequence[Any], names: Sequence[st
 
 async def _types(session: Session, nodes: Sequence[Any]) -> dict[Any, Any]:
     """Node → its data type, where that is not a plain one of the standard."""
-    types = await _read(session, nodes, ua.AttributeIds.DataType)
+    types = await read_attribute(session, nodes, ua.AttributeIds.DataType)
     return {
         node: kind
         for node, kind in zip(nodes, types, strict=True)
@@ -101,7 +101,7 @@ _BUILT_IN = 29  # up to here: plain numbers, texts, and their abstract parents (
 
 async def _enumerations(session: Session, types: Sequence[Any]) -> dict[Any, Mapping[int, str]]:
     """Data type → names of its numbers, from its definition (since 1.04) or its properties (before)."""
-    definitions = await _read(session, types, ua.AttributeIds.DataTypeDefinition)
+    definitions = await read_attribute(session, types, ua.AttributeIds.DataTypeDefinition)
     properties = await _properties(session, types, _ENUM)
     return {
         kind: _fields(definition) or _names(*properties[kind])
@@ -109,7 +109,7 @@ async def _enumerations(session: Session, types: Sequence[Any]) -> dict[Any, Map
     }
 
 
-async def _read(session: Session, nodes: Sequence[Any], attribute: int) -> list[Any]:
+async def read_attribute(session: Session, nodes: Sequence[Any], attribute: int) -> list[Any]:
     """An attribute of each node; None where it cannot be read."""
     found: list[Any] = []
     for piece in plan.chunks(nodes, plan.call_limit(session.nodes_per_read)):

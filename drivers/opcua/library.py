@@ -32,6 +32,7 @@ InvalidSignature: Any = asyncua.crypto.uacrypto.InvalidSignature  # type: ignore
 struct_from_binary: Any = asyncua.ua.ua_binary.struct_from_binary
 struct_to_binary: Any = asyncua.ua.ua_binary.struct_to_binary
 variant_from_binary: Any = asyncua.ua.ua_binary.variant_from_binary
+unpack_builtin: Any = asyncua.ua.ua_binary.unpack_uatype
 Buffer: Any = asyncua.ua.utils.Buffer  # type: ignore[attr-defined]
 
 

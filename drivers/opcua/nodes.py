@@ -16,6 +16,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 Identifier: TypeAlias = int | str | UUID | bytes
+Path: TypeAlias = tuple[str | int, ...]  # of a field: names, and positions in arrays
 
 STEPS_MOST = 50  # of a way
 STANDARD = "http://opcfoundation.org/UA/"  # namespace 0
@@ -148,3 +149,18 @@ def index_of(node: Node, namespaces: Sequence[str]) -> int | None:
         return namespaces.index(node.namespace)
     except ValueError:
         return None
+
+
+def parse_path(text: str) -> Path:
+    """The steps to a field of a structure; raises ValueError with a sentence.
+
+    >>> parse_path("Motor.Phases[2].Current")
+    ('Motor', 'Phases', 2, 'Current')
+    """
+    steps: list[str | int] = []
+    for part in text.split("."):
+        match = re.fullmatch(r"([^.\[\]]+)((?:\[[0-9]{1,6}\])*)", part)
+        if not match:
+            raise ValueError("a path is names of fields with dots between, an element as [2]: Motor.Phases[2].Current")
+        steps += [match[1], *map(int, re.findall("[0-9]+", match[2]))]
+    return tuple(steps)

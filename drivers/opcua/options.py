@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from drivers.opcua.nodes import parse
+from drivers.opcua.nodes import parse, parse_path
 from gateway.core.options import DeviceOptions, LinkOptions, Options, Seconds, TagOptions, TemplateOptions
 
 
@@ -18,6 +18,7 @@ class Address:
 
     node: str  # nsu=<uri>;s=… · ns=<index>;s=… · i=… · /[uri]Name/Name
     element: int | None = None  # of an array, counted from 0
+    path: str = ""  # of a field, where the value is a structure
 
 
 class OpcUaTag(TagOptions):
@@ -34,15 +35,28 @@ class OpcUaTag(TagOptions):
         None, ge=0, le=1_000_000, description="which element of the variable, where it is an array; the first one is 0"
     )
 
+    path: str = Field(
+        "",
+        max_length=500,
+        description="which field of the variable, where it is a structure, such as Motor.Phases[2].Current",
+    )
+
     def wire_address(self, device: DeviceOptions) -> Address:
         """The node as written; it is resolved at every session."""
-        return Address(self.node, self.element)
+        return Address(self.node, self.element, self.path)
 
     @field_validator("node")
     @classmethod
     def _check_node(cls, node: str) -> str:
         parse(node)
         return node
+
+    @field_validator("path")
+    @classmethod
+    def _check_path(cls, path: str) -> str:
+        if path:
+            parse_path(path)
+        return path
 
 
 class OpcUaTemplate(TemplateOptions):

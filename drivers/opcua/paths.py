@@ -21,17 +21,23 @@ PROPERTY = ua.NodeId(ua.ObjectIds.HasProperty)
 DOWN = ua.NodeId(ua.ObjectIds.HierarchicalReferences)
 
 
-async def references(session: Session, nodes: Sequence[Any], kind: Any = DOWN) -> list[list[Any]]:
-    """The ReferenceDescriptions from each node (n,) to objects and variables; ``kind``: of this type or a subtype."""
+async def references(
+    session: Session,
+    nodes: Sequence[Any],
+    kind: Any = DOWN,
+    direction: Any = ua.BrowseDirection.Forward,
+    classes: int = ua.NodeClass.Object | ua.NodeClass.Variable,
+) -> list[list[Any]]:
+    """The ReferenceDescriptions of each node (n,) to nodes of these classes; ``kind``: of this type or a subtype."""
     request = ua.BrowseRequest()
     request.Parameters.RequestedMaxReferencesPerNode = 1000
     request.Parameters.NodesToBrowse = [
         ua.BrowseDescription(
             NodeId=node,
-            BrowseDirection=ua.BrowseDirection.Forward,
+            BrowseDirection=direction,
             ReferenceTypeId=kind,
             IncludeSubtypes=True,
-            NodeClassMask=ua.NodeClass.Object | ua.NodeClass.Variable,
+            NodeClassMask=classes,
             ResultMask=ua.BrowseResultMask.All,
         )
         for node in nodes

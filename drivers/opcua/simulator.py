@@ -116,6 +116,8 @@ class OpcUaSimulator:
             await server.register_namespace(uri)
         for device in self._link.devices:
             nodes = self._nodes[device.id] = {}
+            if any(_address(tag).path for tag in device.tags):
+                raise ValueError(f"{device.id}: fields of structures are not simulated")
             folder: Any = None
             for tag in device.tags:
                 node = parse(_address(tag).node)

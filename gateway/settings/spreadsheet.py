@@ -35,10 +35,10 @@ SPLIT = {
 COLUMN_OF = {"names.en": "name_en", "names.zh": "name_zh", "range[#1]": "range_low", "range[#2]": "range_high"}
 """Key of a mistake → column, where they differ."""
 
-TEXTS = ("name", "unit", "kind", "type", "byte_order", "word_order", "description", "node", "name_en", "name_zh")
+TEXTS = ("name", "unit", "kind", "type", "byte_order", "word_order", "description", "node", "path", "name_en", "name_zh")
 """Columns whose cells are text whatever they look like."""
 
-FREE_TEXTS = ("unit", "description", "node", "name_en", "name_zh")
+FREE_TEXTS = ("unit", "description", "node", "path", "name_en", "name_zh")
 """Those in which a spreadsheet program might see a formula."""
 
 CHINESE = {

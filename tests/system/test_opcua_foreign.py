@@ -136,6 +136,48 @@ async def test_units_ranges_and_names_come_from_the_server_where_the_file_gives_
         assert (driver.polled + driver.pushed)[0].device is device, "nothing new"
 
 
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_fields_of_a_structure(server: SharedServer, mode: str) -> None:
+    expected: dict[str, tuple[str, Value]] = {
+        "Running": ("bool", True),
+        "Speed": ("float", 1480.5),
+        "Gear": ("int", 3),
+        "Hours": ("int", 12),
+        "Phases[1].Name": ("text", "L2"),
+        "Phases[0].Current": ("float", 1.5),
+        "Zones[0]": ("int", -7),
+        "Main.Current": ("float", 2.5),
+        "Started": ("text", "2024-02-29T00:00:00.000Z"),
+        "Label": ("text", "搅拌"),
+        "Phases[2].Current": ("float", None),
+        "Phases": ("float", None),
+        "Main": ("float", None),
+        "Nothing": ("float", None),
+        "Speed.Deeper": ("float", None),
+    }
+    tags = [
+        {"name": f"t{n}", "node": f"nsu={URI};s=Motor", "path": path, "kind": kind}
+        for n, (path, (kind, _)) in enumerate(expected.items())
+    ]
+    tags += [
+        {"name": "product", "node": "i=2256", "path": "BuildInfo.ProductUri", "kind": "text"},
+        {"name": "state", "node": "i=2256", "path": "State", "kind": "int"},
+        {"name": "started", "node": "i=2256", "path": "StartTime", "kind": "text"},
+        {"name": "none", "node": f"nsu={URI};s=Double", "path": "Speed"},
+    ]
+    async with connected(link_to(server.port, tags, mode)) as driver, listening(driver) as heard:
+        await heard.until(lambda h: len(h.values) == len(tags), "every tag")
+    got = {path: heard.values[f"t{n}"][0] for n, path in enumerate(expected)}
+    assert got == {path: value for path, (_, value) in expected.items()}
+    assert {heard.status[f"t{n}"][0] for n, path in enumerate(expected) if got[path] is None} == {
+        Status.BAD_TYPE_MISMATCH
+    }
+    assert heard.values["state"][0] == 0
+    assert isinstance(heard.values["product"][0], str)
+    assert str(heard.values["started"][0]).endswith("Z")
+    assert heard.values["none"][0] is None
+
+
 async def test_f22_a_value_of_another_type_is_never_cast(server: SharedServer) -> None:
     tags = [tag(name, kind=kind) for name, kind in WRONG_KIND.items()]
     async with connected(link_to(server.port, tags)) as driver, listening(driver) as heard:

@@ -11,7 +11,7 @@ const fs = require("node:fs");
 const path = require("node:path");
 const {
   AccessLevelFlag, DataType, LocalizedText, MessageSecurityMode, OPCUACertificateManager, OPCUAServer,
-  SecurityPolicy, StatusCodes, VariantArrayType, standardUnits,
+  SecurityPolicy, StatusCodes, VariantArrayType, nodesets, standardUnits,
 } = require("node-opcua");
 
 const options = {
@@ -50,6 +50,7 @@ async function main() {
       operationLimits: { maxNodesPerRead: 1000, maxMonitoredItemsPerCall: 1000, ...options.limits },
       ...options.capabilities,
     },
+    nodeset_filename: [nodesets.standard, path.join(__dirname, "structures.xml")],
     discoveryServerEndpointUrl: null,
     registerServerMethod: 1, // hidden: no discovery server is looked for
   });
@@ -111,6 +112,18 @@ async function main() {
   typed.setValueFromSource({ dataType: DataType.Int32, arrayType: VariantArrayType.Scalar, value: 5 });
   withStatus(plant, space, "Bad", StatusCodes.BadSensorFailure);
   withStatus(plant, space, "Uncertain", StatusCodes.UncertainSensorNotAccurate);
+
+  const types = space.getNamespace("urn:test:structures");
+  const motorType = types.findDataType("Motor");
+  const phases = [["L1", 1.5], ["L2", 2.5]].map(([name, current]) => (
+    space.constructExtensionObject(types.findDataType("Phase"), { name, current })));
+  const motor = plant.addVariable({
+    organizedBy: space.rootFolder.objects, browseName: "Motor", nodeId: "s=Motor", dataType: motorType,
+  });
+  motor.setValueFromSource({ dataType: DataType.ExtensionObject, value: space.constructExtensionObject(motorType, {
+    running: true, speed: 1480.5, gear: 3, hours: [0, 12], phases, zones: [-7, 8], main: phases[1],
+    started: new Date(Date.UTC(2024, 1, 29)), label: { locale: "zh", text: "搅拌" },
+  }) });
 
   const skid = plant.addFolder(space.rootFolder.objects, { browseName: "Skid" });
   const deep = plant.addVariable({ componentOf: skid, browseName: "Deep", dataType: DataType.Double }); // any node id

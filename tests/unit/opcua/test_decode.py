@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.opcua.decode import Slot, bad_scan, notification_scans, pick, scan_of
+from drivers.opcua.decode import Part, Slot, bad_scan, notification_scans, pick, scan_of
 from drivers.opcua.library import ua
 from drivers.opcua.wire import columns_of
 from gateway.core.errors import ProtocolError
@@ -86,7 +86,7 @@ def test_f22_anything_else_is_a_type_mismatch(i: int, kind: Any, value: Any) -> 
 
 def picked(value: Any, element: int, kind: Any = T.Double, **more: Any) -> tuple[Value, int]:
     columns = columns_of([data(1.5, T.Double), ua.DataValue(ua.Variant(value, kind, **more))])
-    pick(columns, {1: element})
+    pick(columns, {1: Part(element)})
     scan = scan_of(DEVICE, (FLOAT, FLOAT), columns, NOW_NS)
     assert scan.values[0] == 1.5
     return scan.values[1], scan.status[1] if scan.status else GOOD
