@@ -35,11 +35,11 @@ SPLIT = {
 COLUMN_OF = {"names.en": "name_en", "names.zh": "name_zh", "range[#1]": "range_low", "range[#2]": "range_high"}
 """Key of a mistake → column, where they differ."""
 
-TEXTS = ("name", "unit", "kind", "type", "byte_order", "word_order", "description", "node", "path", "name_en", "name_zh")
-"""Columns whose cells are text whatever they look like."""
-
 FREE_TEXTS = ("unit", "description", "node", "path", "name_en", "name_zh")
-"""Those in which a spreadsheet program might see a formula."""
+"""Columns in which a spreadsheet program might see a formula."""
+
+TEXTS = ("name", "kind", "type", "byte_order", "word_order", *FREE_TEXTS)
+"""Columns whose cells are text whatever they look like."""
 
 CHINESE = {
     "名称": "name", "标签": "name", "英文名": "name_en", "中文名": "name_zh", "地址": "register", "寄存器": "register",
