@@ -55,7 +55,7 @@ FLUSH_UNTIL_S = 1.5  # what was read last gets until then to reach the disk …
 DRAIN_UNTIL_S = 2.5  # … and what is in the journal to leave; sinks, API and journal share the rest
 LEAST_S = 0.2  # however long the links took
 SPEED_UP_NS = 2_000_000_000  # after the start: the first values are on their way
-MOST_WAIT_S = 6.0  # a broker or database that comes back is noticed within 10 s
+MOST_WAIT_S = 5.0  # a broker or database that comes back has everything within 10 s: jitter, connecting, catching up
 TOLD_MISTAKES = 20  # of a configuration that is refused, in the log
 
 

@@ -30,7 +30,6 @@ tests)
     need pkg-config command -v pkg-config
     need socat command -v socat
     need strace command -v strace
-    need faketime sh -c 'ls /usr/lib/*-linux-gnu/faketime/libfaketimeMT.so.1'
     need systemd command -v systemd-analyze
     need nodejs command -v node
     need npm command -v npm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from pathlib import Path
 
 from tests.prove.proof import Progress, Proof, Reached
@@ -17,9 +18,10 @@ async def prove(folder: Path, quick: bool, say: Progress) -> Reached:
     steps = 0
     while steps < (QUICK_TOTAL if quick else TOTAL):
         try:
-            steps += await asyncio.to_thread(run_machine, EXAMPLES)
+            steps += await asyncio.to_thread(run_machine, EXAMPLES, shrink=False)
         except Exception as error:  # noqa: BLE001 - whatever it is, the journal is not what it promises to be
-            return Reached(f"failed after {steps + JournalMachine.steps:,} steps: {error!r}", kept=False)
+            story = "".join([*traceback.format_exception(error)[-4:], *getattr(error, "__notes__", [])])
+            return Reached(f"failed after {steps + JournalMachine.steps:,} steps: {story}", kept=False)
         say(f"{steps:,} steps")
     missed, after = [], []
     for name in MUTANTS:
