@@ -152,7 +152,7 @@ class LinkTask:
             scan = await self._driver.read(group)
         except NoAnswer as error:
             self._health.silent += 1
-            self._lose(unit, Status.BAD_COMMUNICATION_ERROR, _sentence(error))
+            self._lose(unit, error.status, _sentence(error))
             unit.retry_at = self._clock.monotonic_ns() + int(unit.backoff.next_s() * 1e9)
             self._judge()
         else:

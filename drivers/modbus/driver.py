@@ -170,7 +170,8 @@ class ModbusDriver:
                 outcome = await self._ask(group.device, poll.unit, block)
             busy |= outcome is BUSY
             if not isolation.take(outcome):
-                raise NoAnswer(self._silence(group.device, poll.unit, block, outcome))
+                status = outcome.status if isinstance(outcome, Silence) else Status.BAD_COMMUNICATION_ERROR
+                raise NoAnswer(self._silence(group.device, poll.unit, block, outcome), status)
         answers = isolation.end()
         poll.busy = busy
         if isolation.blocks != poll.blocks:
@@ -195,7 +196,8 @@ class ModbusDriver:
             if error.code in NOT_GIVEN:
                 return Refused(error.code)
             if error.code in NO_WAY:
-                return Silence(f"the converter says that it {NO_WAY[error.code]} (exception {error.code})")
+                reason = f"the converter says that it {NO_WAY[error.code]} (exception {error.code})"
+                return Silence(reason, Status.BAD_NO_COMMUNICATION)
             return REFUSALS.get(error.code, Status.BAD_DEVICE_FAILURE)
         if isinstance(error, Silent):
             self._silent += 1

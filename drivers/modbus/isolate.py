@@ -42,6 +42,7 @@ class Silence:
     """Nothing usable came; ``reason`` in words."""
 
     reason: str
+    status: Status = Status.BAD_COMMUNICATION_ERROR  # of the tags
 
 
 Outcome: TypeAlias = bytes | Status | Refused | Silence
@@ -214,7 +215,7 @@ class Isolation:
         alive = self._heard or 0 < piece.silent_at < memory.heard
         piece.silent_at = memory.tick
         if not piece.rests_until_ns:
-            piece.status = Status.BAD_COMMUNICATION_ERROR
+            piece.status = silence.status
         if not alive or self._silent or self._knocking:
             memory.gone += 1
             return False

@@ -21,6 +21,8 @@ Exceptions of libraries are translated where the library is used, with ``raise â
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.core.quality import Status
+
 
 class GatewayError(Exception):
     """Base of every error this program raises on purpose; its text is a sentence for people."""
@@ -75,7 +77,14 @@ class ProtocolError(DriverError):
 
 
 class NoAnswer(DriverError):
-    """One device stayed silent while its link is fine: its tags turn bad, the others go on."""
+    """One device stayed silent while its link is fine: its tags turn bad, the others go on.
+
+    ``status``: what they turn; another one where somebody on the way says that he cannot reach it.
+    """
+
+    def __init__(self, message: str, status: Status = Status.BAD_COMMUNICATION_ERROR) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class SinkError(GatewayError):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from gateway.core.errors import DriverError, NoAnswer, Unavailable
 from gateway.core.model import Group, Link, Scan, groups
+from gateway.core.quality import Status
 from tests.support.clock import FakeClock
 
 
@@ -18,6 +19,7 @@ class FakeDriver:
         self.pushed: tuple[Group, ...] = ()
         self.link_error: DriverError | None = None
         self.silent: set[str] = set()
+        self.silence = Status.BAD_COMMUNICATION_ERROR  # what those that are silent turn
         self.status: dict[str, tuple[int, ...]] = {}
         self.takes_s: dict[str, float] = {}
         self.reads: list[tuple[str, int]] = []  # (device, monotonic ns)
@@ -41,7 +43,7 @@ class FakeDriver:
         if self.link_error:
             raise self.link_error
         if device.id in self.silent:
-            raise NoAnswer(f"{device.id} does not answer")
+            raise NoAnswer(f"{device.id} does not answer", self.silence)
         now = self._clock.wall_ns
         values = tuple(float(i) for i in group.index)
         return Scan(device, group.index, values, self.status.get(device.id), now, now)

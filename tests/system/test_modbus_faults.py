@@ -207,8 +207,9 @@ async def test_f7_a_busy_device_is_asked_once_more_a_moment_later(code: int) -> 
 async def test_f7_a_converter_without_a_way_to_the_device(code: int) -> None:
     """That device backs off as if it were silent, the link goes on."""
     async with meter(lambda q: (q.frame(bytes((0x83, code))),)) as (driver, server):
-        with pytest.raises(NoAnswer, match=rf"meter .*the converter says .*exception {code}"):
+        with pytest.raises(NoAnswer, match=rf"meter .*the converter says .*exception {code}") as caught:
             await driver.read(driver.polled[0])
+        assert caught.value.status == Status.BAD_NO_COMMUNICATION
         await assert_right(driver, server)
         assert server.connections == 1
 

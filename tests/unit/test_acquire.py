@@ -128,6 +128,16 @@ async def test_a_silent_device_turns_bad_once_and_the_others_keep_their_pace(cap
     assert bench.health.silent < 15  # it is knocked at ever more rarely
 
 
+async def test_a_device_without_a_way_to_it_turns_what_the_driver_says() -> None:
+    bench = Bench(METER, JACKET)
+    bench.driver.silence = Status.BAD_NO_COMMUNICATION
+    bench.driver.silent.add("jacket")
+    async with bench.running():
+        await bench.clock.advance(5)
+    statuses = [scan.status for scan in bench.scans if scan.device is JACKET]
+    assert statuses == [(Status.BAD_NO_COMMUNICATION,)]
+
+
 async def test_a_device_that_comes_back_is_seen_within_ten_seconds() -> None:
     bench = Bench(METER, JACKET)
     bench.driver.silent.add("jacket")
