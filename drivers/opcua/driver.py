@@ -157,7 +157,7 @@ class OpcUaDriver:
         try:
             self._definitions = await load(session, list(dict.fromkeys(fields))) if fields else {}
         except ServiceFault as e:
-            log.warning("%s: the server does not say how its structures are built", e)
+            self._say_once(f"{e}: the server does not say how its structures are built, their fields have no value")
             self._definitions = {}
 
     async def _learn(self, session: Session) -> None:

@@ -65,8 +65,11 @@ class Servers:
 
 
 def _together(errors: list[DriverError]) -> DriverError:
-    """One error for all: retried slowly only where all refuse."""
+    """One error for all: retried slowly only where all of them want that."""
     if len(errors) == 1:
         return errors[0]
-    kind = Refused if all(isinstance(each, Refused) for each in errors) else Unavailable
-    return kind("; ".join(map(str, errors)))
+    sentence = "; ".join(map(str, errors))
+    refused = [each for each in errors if isinstance(each, Refused)]
+    if len(refused) < len(errors):
+        return Unavailable(sentence)
+    return Refused(sentence, slow=all(each.slow for each in refused))
