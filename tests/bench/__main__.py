@@ -4,6 +4,7 @@ Examples:
     python -m tests.bench                                 the reference: 50 devices × 200 float32 at 10 Hz
     python -m tests.bench --scenario site-small start     two presets, one after the other
     python -m tests.bench --devices 10 --rate 1 --sinks mqtt
+    python -m tests.bench opcua --tags 1000 --rate 10     an OPC UA server (node-opcua) instead of the Modbus devices
     python -m tests.bench micro                           the steps of the way of a value, one by one
 """
 
@@ -14,7 +15,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from tests.bench import micro, report
+from tests.bench import micro, opcua, report
 from tests.bench.harness import Result, measure
 from tests.bench.scenario import PRESETS, SINKS, Scenario, changed
 from tests.support.processes import ProcessFailed
@@ -26,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="?", choices=("whole", "micro"), default="whole")
+    parser.add_argument("what", nargs="?", choices=("whole", "opcua", "micro"), default="whole")
     parser.add_argument("--scenario", nargs="+", choices=(*PRESETS, "all"), default=["reference"])
     parser.add_argument("--devices", type=int, help="how many, a link each")
     parser.add_argument("--tags", type=int, help="per device")
@@ -35,8 +36,14 @@ def main() -> None:
     parser.add_argument("--sinks", type=_sinks, help=f"which of {','.join(SINKS)}")
     parser.add_argument("--record", action="store_true", help=f"append the figures to {RESULTS.name}")
     options = vars(parser.parse_args())
-    if options.pop("what") == "micro":
+    what = options.pop("what")
+    if what == "micro":
         micro.main()
+        return
+    if what == "opcua":
+        items, rate_hz, seconds = options["tags"] or 1000, options["rate_hz"] or 10.0, options["seconds"] or 20.0
+        with tempfile.TemporaryDirectory(prefix="pilot-bench-") as directory:
+            print(asyncio.run(opcua.measure(items, 1 / rate_hz, seconds, Path(directory))))
         return
     keep, names = options.pop("record"), options.pop("scenario")
     scenarios = [changed(PRESETS[name], **options) for name in (PRESETS if "all" in names else names)]

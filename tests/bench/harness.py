@@ -14,7 +14,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -81,10 +81,12 @@ async def measure(scenario: Scenario, directory: Path) -> Result:
             _, influx_port = await stack.enter_async_context(victoria_metrics(directory))
         farm = await stack.enter_async_context(_farm(scenario, directory))
         ports = [int(port) for port in (await farm.wait_for(r"^ready (.*)"))[1].split()]
-        subscriber = await stack.enter_async_context(_subscriber(mqtt_port, directory))
+        subscriber = await stack.enter_async_context(count_messages(mqtt_port, directory))
 
         api_port = free_port()
-        config = _write(scenario, directory, ports, api_port=api_port, mqtt_port=mqtt_port, influx_port=influx_port)
+        where = {"api_port": api_port, "mqtt_port": mqtt_port, "influx_port": influx_port}
+        gateway_yaml = gateway_config(scenario, journal=str(directory / "journal"), **where)
+        config = write_config(directory, gateway_yaml, line_config(scenario, ports))
         compileall.compile_dir(ROOT / "gateway", quiet=1)  # as an installed package is
         compileall.compile_dir(ROOT / "drivers", quiet=1)
         check_s = await _check(config)
@@ -92,18 +94,20 @@ async def measure(scenario: Scenario, directory: Path) -> Result:
         gateway = await stack.enter_async_context(
             run_process(*gateway_command("serve", "--config", str(config)), name="gateway")
         )
-        await _first_values(subscriber, gateway)
+        await first_values(subscriber, gateway)
         await asyncio.sleep(scenario.warm_up_s)
 
         window = [time.time(), time.monotonic()]
-        before, commits = usage(gateway.pid), await _metrics(api_port)
+        before, commits = usage(gateway.pid), await gateway_metrics(api_port)
         await asyncio.sleep(scenario.seconds)
-        used, later = usage(gateway.pid).since(before), await _metrics(api_port)
+        used, later = usage(gateway.pid).since(before), await gateway_metrics(api_port)
         window_s = time.monotonic() - window[1]
         peak = peak_rss_mb(gateway.pid)
 
-        await _let_everything_arrive(farm, subscriber, gateway, broker)
-        accepted = (await _metrics(api_port)).get("accepted")
+        farm.send(signal.SIGUSR1)
+        await farm.wait_for("^silent")
+        await everything_arrives(subscriber, gateway, broker)
+        accepted = (await gateway_metrics(api_port)).get("accepted")
         await gateway.stop()
         stored = await stored_values(influx_port) if influx_port else None
         await subscriber.stop()
@@ -160,7 +164,7 @@ def _farm(scenario: Scenario, directory: Path) -> Any:
     )
 
 
-def _subscriber(port: int, directory: Path) -> Any:
+def count_messages(port: int, directory: Path) -> Any:
     return run_process(
         *(sys.executable, "-m", "tests.bench.subscriber", "--port", str(port), "--topic", f"{PREFIX}/+/+/+/data"),
         *("--output", str(directory / "subscriber.json")),
@@ -169,15 +173,14 @@ def _subscriber(port: int, directory: Path) -> Any:
     )
 
 
-def _write(scenario: Scenario, directory: Path, ports: Sequence[int], **where: int) -> Path:
+def write_config(directory: Path, gateway: Mapping[str, Any], line: Mapping[str, Any]) -> Path:
     """The configuration files; gives the path of gateway.yaml."""
     config = directory / "gateway.yaml"
     lines = directory / "lines"
     lines.mkdir()
     (directory / "templates").mkdir()
-    journal = str(directory / "journal")
-    config.write_text(yaml.safe_dump(gateway_config(scenario, journal=journal, **where), sort_keys=False))
-    (lines / "farm.yaml").write_text(_yaml(line_config(scenario, ports)))
+    config.write_text(yaml.safe_dump(dict(gateway), sort_keys=False))
+    (lines / "farm.yaml").write_text(_yaml(line))
     return config
 
 
@@ -200,7 +203,7 @@ async def _check(config: Path) -> float:
     return time.perf_counter() - begin
 
 
-async def _first_values(subscriber: Process, gateway: Process) -> None:
+async def first_values(subscriber: Process, gateway: Process) -> None:
     """Return when the first values have come; raise with what the gateway said when none will."""
     deadline = time.monotonic() + FIRST_S
     while not (subscriber.lines and subscriber.lines[-1].rpartition(" ")[2] not in ("0", "ready")):
@@ -213,10 +216,11 @@ async def _first_values(subscriber: Process, gateway: Process) -> None:
 METRICS = {
     "pilot_gateway_journal_accepted_readings_total": "accepted",
     "pilot_gateway_journal_commits_total": "commits",
+    "pilot_gateway_link_overflows_total": "overflows",
 }
 
 
-async def _metrics(port: int) -> dict[str, float]:
+async def gateway_metrics(port: int) -> dict[str, float]:
     """What the gateway itself says, as far as it says it."""
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         answer = await client.get(f"http://127.0.0.1:{port}/metrics")
@@ -225,10 +229,8 @@ async def _metrics(port: int) -> dict[str, float]:
     return {METRICS[name]: float(value) for name, _, value in rows if name in METRICS}
 
 
-async def _let_everything_arrive(farm: Process, subscriber: Process, gateway: Process, broker: Process) -> None:
-    """Silence the farm and wait until nothing new comes."""
-    farm.send(signal.SIGUSR1)
-    await farm.wait_for("^silent")
+async def everything_arrives(subscriber: Process, gateway: Process, broker: Process) -> None:
+    """Wait until nothing new comes, once nothing new is said."""
     deadline = time.monotonic() + DRAIN_S
     last, since = "", time.monotonic()
     while time.monotonic() - since < QUIET_S and time.monotonic() < deadline:

@@ -55,6 +55,10 @@ class Tally:
     arrived_s: array[float] = field(default_factory=lambda: array("d"))  # unix time of each message
     age_ms: array[float] = field(default_factory=lambda: array("d"))  # of its values when it came
     length: int = 0  # bytes of all payloads
+    sizes: array[int] = field(default_factory=lambda: array("L"))  # usable values of each message that has some
+    counters: dict[tuple[str, str], int] = field(default_factory=dict)  # by device and tag: the newest number …
+    missing: int = 0  # … numbers that it has jumped over …
+    repeated: int = 0  # … and those that came again
 
     def take(self, topic: str, payload: bytes) -> None:
         now = time.time()
@@ -72,6 +76,20 @@ class Tally:
                 self.scans.setdefault(device, set()).add(int(values["t000"]))
             self.arrived_s.append(now)
             self.age_ms.append(now * 1000 - message["time"])
+            self.sizes.append(len(values))
+            for tag, number in values.items():
+                if tag.startswith("counter"):
+                    self._count(device, tag, number)
+
+    def _count(self, device: str, tag: str, number: int) -> None:
+        """A tag that rises by one with every value shows by itself what is missing."""
+        before = self.counters.get((device, tag))
+        if before is not None and number <= before:
+            self.repeated += 1
+            return
+        if before is not None:
+            self.missing += number - before - 1
+        self.counters[device, tag] = number
 
     def report(self) -> dict[str, Any]:
         return {
@@ -85,6 +103,9 @@ class Tally:
             "first_s": self.first_s,
             "arrived_s": self.arrived_s.tolist(),
             "age_ms": self.age_ms.tolist(),
+            "sizes": self.sizes.tolist(),
+            "missing": self.missing,
+            "repeated": self.repeated,
         }
 
     def _gaps(self) -> int:
