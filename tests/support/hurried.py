@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack
 
+MOMENTS = 20  # that a busy machine may oversleep
 QUIET_S = 0.05  # real time without a byte after which nothing is on its way any more, inside this machine
 
 P = ParamSpec("P")
@@ -59,11 +61,19 @@ class _Selector(selectors.DefaultSelector):
     threads = 0  # at work, and nobody knows for how long
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        patience_s = timeout if timeout is None or self.threads else min(timeout, QUIET_S)
-        events = super().select(patience_s)
+        events = super().select(timeout) if not timeout or self.threads else self._listen(min(timeout, QUIET_S))
         if not events and timeout:
             self.now_s += timeout
         return events
+
+    def _listen(self, patience_s: float) -> list[tuple[selectors.SelectorKey, int]]:
+        """What comes within a moment; where the machine overslept, others were held up as well: another moment."""
+        for _ in range(MOMENTS):
+            begin_s = time.monotonic()
+            events = super().select(patience_s)
+            if events or time.monotonic() - begin_s < patience_s + QUIET_S:
+                return events
+        return []
 
     def thread_done(self, future: object) -> None:
         self.threads -= 1
