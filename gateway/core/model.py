@@ -183,11 +183,6 @@ class Shape:
         return tuple(self.source.columns[i] for i in self.index)
 
     @cached_property
-    def floats(self) -> bool:
-        """Whether every column is a float: the common case, with the fast paths."""
-        return all(column.kind is Kind.FLOAT for column in self.columns)
-
-    @cached_property
     def splits(self) -> bool:
         """Whether ``Batch.text`` may be cut at its commas, because no column is text."""
         return all(column.kind is not Kind.TEXT for column in self.columns)

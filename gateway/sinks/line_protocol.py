@@ -8,14 +8,15 @@ Pure. A batch gives the same bytes at every attempt, so a re-send overwrites its
 live here: every line of a measurement carries the same tags, the kind of a column fixes which field its value goes
 to, and nothing that differs between two attempts or two starts (seq, boot, received) is written.
 
-A batch whose values are all good costs one ``%`` over a template of its shape, 0.09 µs per value with the cutting
-of the text; everything else takes the slow way, 0.6 to 1 µs per value.
+A batch whose values are all good costs one ``%`` over a template of its shape, 0.1 µs per value with the cutting of
+the text, and 0.25 where the values have times of their own; everything else takes the slow way, 0.6 to 1 µs per value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from gateway.core.model import Batch, Column, Kind, Shape, Source, Value
 from gateway.core.quality import GOOD, quality_number
@@ -60,11 +61,14 @@ class LineEncoder:
     def encode(self, batch: Batch) -> bytes:
         """All lines of a batch, each ended by a line feed."""
         template = self._templates.get(batch.shape)
-        if template.fill and batch.status is None and batch.times_ns is None and b"null" not in batch.text:
+        if template.fill and batch.status is None and b"null" not in batch.text:
             texts = batch.text[1:-1].split(b",")
             if all(len(texts[i]) < INT64_DIGITS for i in template.integers):
-                end = b",quality=192i%b %d\n" % (_run_fields(batch), batch.time_ns)
-                return (template.fill % tuple(texts)).replace(MARK, end)
+                good = b",quality=192i" + _run_fields(batch)
+                if batch.times_ns is None:
+                    return (template.fill % tuple(texts)).replace(MARK, b"%b %d\n" % (good, batch.time_ns))
+                rows = chain.from_iterable(zip(texts, batch.times_ns, strict=True))
+                return template.fill.replace(MARK, good.replace(b"%", b"%%") + b" %d\n") % tuple(rows)
         return b"".join(_lines(batch, template.heads))
 
     def lines(self, batch: Batch) -> list[bytes]:

@@ -92,12 +92,12 @@ class DataEncoder:
             f'"time":{batch.time_ns // 1_000_000},"received":{batch.received_ns // 1_000_000},{_run(batch)}"values":{{'
         ).encode()
         end = b',"history":true}' if history else b"}"
-        if template.fill and batch.status is None and batch.times_ns is None and b"null" not in batch.text:
+        if template.fill and batch.status is None and b"null" not in batch.text:
             texts = batch.text[1:-1].split(b",")
             for i in template.integers:
                 if len(texts[i]) >= JSON_EXACT_DIGITS:
                     texts[i] = _exact(texts[i], batch.values[i])
-            return head + template.fill % tuple(texts) + b"}" + end
+            return b"".join([head, template.fill % tuple(texts), b"}", _times(batch), end])
         return b"".join([head, _values(batch, template.keys), b"}", _bad(batch), _times(batch), end])
 
 
@@ -151,6 +151,8 @@ def _times(batch: Batch) -> bytes:
     if batch.times_ns is None:
         return b""
     time_ms = batch.time_ns // 1_000_000
+    if min(batch.times_ns) // 1_000_000 == time_ms == max(batch.times_ns) // 1_000_000:
+        return b""
     times = {
         column.name: time_ns // 1_000_000
         for column, time_ns in zip(batch.shape.columns, batch.times_ns, strict=True)
