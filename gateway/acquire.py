@@ -26,7 +26,8 @@ from gateway.health import LinkHealth, State
 log = logging.getLogger("gateway.acquire")
 
 SLOTS = 2  # links of one period are due in so many groups: few wake-ups and commits, and not all at once
-MOST_WAIT_S = 6.0  # a device that comes back is seen within 10 s: jitter and connecting take their time too
+MOST_WAIT_S = 8.0  # a device that comes back is seen within 10 s; every vain question takes time from its neighbours
+LINK_WAIT_S = 4.0  # a knock costs nobody anything, and connecting again takes seconds itself
 REFUSED_WAIT_S = 30.0  # only a person can mend it; do not fill the server's log meanwhile
 
 ERROR_LENGTH = 500  # of an error as a sentence: it may quote a device, and goes into states and the status
@@ -69,7 +70,7 @@ class LinkTask:
         self._learn = learn
         self._health = health
         self._clock = clock
-        self._backoff = Backoff(most_s=MOST_WAIT_S)
+        self._backoff = Backoff(most_s=LINK_WAIT_S)
         self._overflows = 0  # as the driver counted them last
         self._slot = crc32(link.id.encode()) % SLOTS
         self._units = {device.id: _Unit(device) for device in link.devices if device.enabled}

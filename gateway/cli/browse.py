@@ -52,7 +52,11 @@ def browse(where: str, link_id: str | None, text: str, depth: int, output: Path 
         raise GatewayError(f"none of {len(found)} variables has {text!r} in its path" if found else "no variables")
     if output:
         output.write_text(as_csv(wanted) if output.suffix == ".csv" else as_yaml(wanted), encoding="utf-8")
-        click.echo(f"{output}: {len(wanted)} variables")
+        others = len(wanted) - len(tags_of(wanted))
+        rest = (
+            f"; {others} variables left out, which no tag can take (arrays, structures, empty values)" if others else ""
+        )
+        click.echo(f"{output}: {len(wanted) - others} tags{rest}")
     else:
         _show(wanted)
 
@@ -85,15 +89,17 @@ async def _browse(options: OpcUa, depth: int) -> list[Found]:
 def tags_of(found: list[Found]) -> list[dict[str, str]]:
     """Tags with names that no other has; what no tag can take is left out."""
     tags: dict[str, dict[str, str]] = {}
+    numbers: dict[str, int] = {}  # the last one of each name: ten thousand nodes may be called Value
     for each in found:
         kind = KINDS.get(each.type)
         if kind is None:
             continue
         stem = re.sub(r"[^a-z0-9]+", "_", each.path[-1].lower()).strip("_")[:56] or "tag"
-        name, number = stem, 1
+        name, number = stem, numbers.get(stem, 1)
         while name in tags:
             number += 1
             name = f"{stem}_{number}"
+        numbers[stem] = number
         tags[name] = {"name": name, "node": each.node, "kind": kind.value, "unit": each.unit}
     return list(tags.values())
 

@@ -3,7 +3,7 @@
 A foreign server (node-opcua) that is asked for protection, a TCP proxy before it, and the real gateway as a process.
 Each fault is done several times. It must be noticed, as a conversation that failed; values are back when every tag has
 a good one of a source time after the end of the fault. ``python -m tests.prove.opcua_faults 20`` does each 20 times
-and prints a table.
+and prints a table; names of faults behind it choose some.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -199,13 +199,13 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 
-async def measure(folder: Path, runs: int, say: Progress) -> dict[str, list[float]]:
+async def measure(folder: Path, runs: int, say: Progress, faults: Sequence[Fault] = FAULTS) -> dict[str, list[float]]:
     """Seconds from the end of each fault until every tag has a value of after it."""
-    took: dict[str, list[float]] = {fault.__name__: [] for fault in FAULTS}
+    took: dict[str, list[float]] = {fault.__name__: [] for fault in faults}
     async with plant(folder) as there:
         boot = (await there.ask("status"))["boot"]
         for number in range(runs):
-            for fault in FAULTS:
+            for fault in faults:
                 say(f"{fault.__name__} {number + 1} of {runs}")
                 connects = (await there.link())["connects"]
                 await fault(there)
@@ -231,9 +231,10 @@ def table(took: Mapping[str, list[float]]) -> str:
 def main(arguments: list[str]) -> int:
     """The exit code."""
     runs = int(arguments[0]) if arguments else RUNS
+    faults = [fault for fault in FAULTS if fault.__name__ in arguments[1:]] or FAULTS
     folder = Path(tempfile.mkdtemp(prefix="prove-recovery-opcua-"))
     try:
-        took = asyncio.run(measure(folder, runs, Progress("recovery-opcua")))
+        took = asyncio.run(measure(folder, runs, Progress("recovery-opcua"), faults))
     finally:
         shutil.rmtree(folder)
     print(table(took))  # noqa: T201
