@@ -51,7 +51,7 @@ from tests.unit.opcua.test_wire import (
 )
 
 T = ua.VariantType
-ANSWERS, QUICK_ANSWERS, CONTROL_ANSWERS = 50_000, 3_000, 8_000
+ANSWERS, QUICK_ANSWERS, CONTROL_ANSWERS = 50_000, 3_000, 15_000
 GROWTH_KB = 32_768  # a lying length may cost that much for a moment; a leak costs more with every answer
 SLOWEST_S = 5.0  # one answer; a busy machine is slow, a hang never ends
 KINDS = ("float", "int", "bool", "text")
