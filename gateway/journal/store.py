@@ -160,6 +160,14 @@ class Store:
         self._raise_head(*([newest.end] if newest else []), *(cursor.place for cursor in self.found.values()))
         self._past.find_floor(self.head)
         self._past.resume(self._directory, self.head, self.found.values())
+        self._empty_wal()
+
+    def _empty_wal(self) -> None:
+        """SQLite writes on behind what a crash left in there: lives of one commit each would make it ever longer."""
+        try:
+            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.OperationalError as error:
+            _log.debug("the WAL is not emptied, the next commit will tell more: %s", error)
 
     def _load_sources(self, db: sqlite3.Connection) -> None:
         stored = dict(tables.read_sources(db))

@@ -99,6 +99,22 @@ async def test_a_crash_loses_nothing_accepted_and_repeats_what_was_not_stored(tm
         assert_conserved(journal)
 
 
+async def test_lives_that_end_after_one_commit_do_not_make_the_wal_longer(tmp_path: Path) -> None:
+    directory = tmp_path / "a"
+    for life in range(25):
+        async with opened(directory, MIN_BYTES) as journal:
+            journal.cursor("sink")
+            await fill(journal, [batch(life)])
+            crashed = copy(directory)
+        await asyncio.to_thread(shutil.rmtree, directory)
+        directory = crashed
+    assert (directory / "journal.db-wal").stat().st_size < 100_000
+    async with opened(directory, MIN_BYTES) as journal:
+        cursor = journal.cursor("sink")
+        assert [each.seq for each in await take_all(cursor)] == list(range(25))
+        assert_conserved(journal)
+
+
 async def test_a_cursor_is_stored_without_data_too(tmp_path: Path) -> None:
     async with opened(tmp_path / "a") as journal:
         cursor = journal.cursor("sink")
