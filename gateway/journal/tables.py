@@ -146,6 +146,8 @@ def write_cursors(db: sqlite3.Connection, cursors: Sequence[CursorState]) -> Non
     """Store the places of cursors."""
     rows = [(each.name, *each.numbers, codec.checksum(each.numbers, each.name.encode())) for each in cursors]
     db.executemany(f"INSERT OR REPLACE INTO cursor VALUES ({'?,' * 11}?)", rows)  # noqa: S608
+    # a cursor of this name that was forgotten a moment ago may have had others
+    db.executemany("DELETE FROM dropped WHERE cursor = ?", [(each.name,) for each in cursors])
     dropped = [
         (each.name, reason, size.records, size.readings) for each in cursors for reason, size in each.dropped_by.items()
     ]

@@ -128,6 +128,22 @@ async def test_a_cursor_is_stored_without_data_too(tmp_path: Path) -> None:
         assert journal.cursor("sink").position == 3
 
 
+async def test_a_cursor_that_is_made_anew_does_not_inherit_what_the_last_one_of_its_name_dropped(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path, MIN_BYTES) as journal:
+        journal.cursor("sink")
+        await fill(journal, noisy(900, 200), 50)
+        assert journal.stats().cursors["sink"].dropped.records > 0
+        await take_or_nothing(journal.cursor("sink"), 10)
+        await journal.store_decision()
+        journal.retain([])
+        journal.cursor("sink")
+    async with opened(tmp_path, MIN_BYTES) as journal:
+        assert journal.stats().cursors["sink"].dropped_by == {}
+        assert_conserved(journal)
+
+
 async def test_positions_and_counts_go_on_when_every_row_has_left(tmp_path: Path) -> None:
     async with opened(tmp_path) as journal:
         journal.cursor("sink")
