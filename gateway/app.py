@@ -86,6 +86,7 @@ class App:
         self._former: dict[str, Normaliser] = {}  # of devices that are gone, should they come back
         self._asked: asyncio.Queue[asyncio.Future[_Answer] | None] = asyncio.Queue()  # reloads
         self._stop = asyncio.Event()
+        self._api_tried = asyncio.Event()  # it listens, or cannot
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -123,6 +124,7 @@ class App:
                 self._start_links(tasks, parts)
                 tasks.start("reload", "", self._reload_when_asked(tasks))
                 tasks.start("speed", "", self._speed_up())
+                await self._api_tried.wait()
                 if ready:
                     ready()
                 await self._stop.wait()
@@ -219,8 +221,9 @@ class App:
                     reload=self.reload,
                     clock=self.clock,
                 )
-                await serve_api(api, options.host, options.port)
+                await serve_api(api, options.host, options.port, listening=lambda *_: self._api_tried.set())
             except GatewayError as error:
+                self._api_tried.set()
                 if not told:
                     log.error("%s; everything else goes on", error)
                     told = True
